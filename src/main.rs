@@ -1,0 +1,3 @@
+//! The `mixline` binary.
+
+fn main() {}
