@@ -1,0 +1,45 @@
+//! Before the packets: what the control thread asked for since the last turn.
+
+use super::drops::Refusal;
+use super::rings::{Command, HandOff};
+use super::slab::Slot;
+use super::{BATCH, Worker};
+use crate::clock::Nanos;
+use crate::io::Port;
+use crate::link::{FrameKind, LinkIndex};
+
+impl<P: Port> Worker<P> {
+    /// Carries out at most a batch of commands; returns how many.
+    pub(super) fn obey(&mut self, now: Nanos) -> usize {
+        for done in 0..BATCH {
+            let Some(command) = self.rings.commands.pop() else { return done };
+            self.carry_out(command, now);
+        }
+        BATCH
+    }
+
+    fn carry_out(&mut self, command: Command, now: Nanos) {
+        match command {
+            Command::Tables(tables) => self.tables = tables,
+            Command::Session(change) => self.sessions.apply(change, now),
+            Command::Dummy(link) => self.send_frame(link, FrameKind::Dummy, &[], now),
+            Command::Datagram { to, slot } => {
+                let datagram = self.slots.slab().bytes(&slot);
+                let sent = self.port.send(|frame| {
+                    frame.copy_from_slice(&datagram[..frame.len()]);
+                    Ok::<_, Refusal>(to)
+                });
+                self.count_send(sent.map(|_| ()));
+                self.slots.give(slot);
+            }
+            Command::Frame { link, kind, length, slot } => {
+                self.seal_slot(link, kind, length, slot, now);
+            }
+            Command::Packet(HandOff { due, parcel }) => {
+                self.counts.packets_own.add(1);
+                self.mix(HandOff { due, parcel }, now);
+            }
+            Command::Drain => self.draining = true,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Steps 7 to 9 of the diary: what is due leaves the pool shuffled, is sealed and sent.
+
+use super::drops::{Reason, Refusal};
+use super::rings::Parcel;
+use super::slab::Slot;
+use super::Worker;
+use crate::clock::Nanos;
+use crate::io::{Full, Port};
+use crate::link::{self, FrameKind, LinkIndex};
+
+impl<P: Port> Worker<P> {
+    /// Seals and sends what is due; returns how many packets left.
+    pub(super) fn send(&mut self, now: Nanos) -> usize {
+        let Worker { pool, port, sessions, slots, counts, tables, .. } = self;
+        let frame_bytes = tables.geometry.frame_bytes();
+        let mut sent = 0;
+        pool.release(now, |Parcel { slot, link }| {
+            let body = &slots.slab().bytes(&slot)[..frame_bytes];
+            let sealed =
+                port.send(|frame| sessions.seal(link, FrameKind::Sphinx, body, frame, now));
+            match outcome(sealed) {
+                Ok(()) => counts.packets_out.add(1),
+                Err(reason) => counts.drops.count(reason),
+            }
+            slots.give(slot);
+            sent += 1;
+        });
+        port.flush();
+        sent
+    }
+
+    /// Seals `slot`'s first `length` bytes as a frame of `kind` and sends it; the slot goes home.
+    pub(super) fn seal_slot(
+        &mut self,
+        link: LinkIndex,
+        kind: FrameKind,
+        length: u16,
+        slot: Slot,
+        now: Nanos,
+    ) {
+        let Worker { port, sessions, slots, .. } = self;
+        let body = &slots.slab().bytes(&slot)[..usize::from(length)];
+        let sealed = port.send(|frame| sessions.seal(link, kind, body, frame, now));
+        self.count_send(outcome(sealed));
+        self.slots.give(slot);
+    }
+
+    /// Seals and sends a frame that is not a packet.
+    pub(super) fn send_frame(&mut self, link: LinkIndex, kind: FrameKind, body: &[u8], now: Nanos) {
+        let Worker { port, sessions, .. } = self;
+        let sealed = port.send(|frame| sessions.seal(link, kind, body, frame, now));
+        self.count_send(outcome(sealed));
+    }
+
+    /// Counts the sending of what is not a packet.
+    pub(super) fn count_send(&self, sent: Result<(), Reason>) {
+        match sent {
+            Ok(()) => self.counts.frames_out.add(1),
+            Err(reason) => self.counts.drops.count(reason),
+        }
+    }
+}
+
+/// One result of the two that a send gives: of the port, and of what filled the frame.
+fn outcome(sent: Result<Result<(), link::Refusal>, Full>) -> Result<(), Reason> {
+    match sent {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(link::Refusal::LinkDown)) => Err(Refusal::LinkDown.into()),
+        Ok(Err(refusal)) => Err(refusal.into()),
+        Err(Full) => Err(Refusal::SendFull.into()),
+    }
+}
