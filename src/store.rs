@@ -105,6 +105,11 @@ impl Store {
         letters.into_iter().flat_map(|letters| &letters.waiting).filter(move |l| l.sequence > after)
     }
 
+    /// The place behind which letters wait: everything up to it was acknowledged.
+    pub fn acknowledged(&self, mailbox: &Mailbox) -> u64 {
+        self.mailboxes.get(mailbox).map_or(0, |letters| letters.last - letters.waiting.len() as u64)
+    }
+
     /// Forgets the letters up to and with place `cursor`.
     pub fn acknowledge(&mut self, mailbox: &Mailbox, cursor: u64) {
         if let Some(letters) = self.mailboxes.get_mut(mailbox) {

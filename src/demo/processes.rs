@@ -61,9 +61,13 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Asks it to end and waits for the last line that it prints.
-    pub(super) fn finish(mut self, patience: Duration) -> Option<String> {
+    /// Asks it to end.
+    pub(super) fn terminate(&self) {
         crate::host::terminate(self.child.id());
+    }
+
+    /// Waits for the last line that it prints.
+    pub(super) fn finish(self, patience: Duration) -> Option<String> {
         let mut last = None;
         while let Ok(line) = self.lines.recv_timeout(patience) {
             last = Some(line);
