@@ -85,9 +85,9 @@ impl Group<'_> {
     fn hash(&mut self, key_offset: usize) {
         let mut digests = Zeroizing::new([[0; LEFT_BYTES]; GROUP]);
         let blocks = self.0.iter().zip(digests.iter_mut());
-        blake2b::keyed(blocks.map(|(block, digest)| {
-            (field(block.key, key_offset), &*block.right, digest)
-        }));
+        blake2b::keyed(
+            blocks.map(|(block, digest)| (field(block.key, key_offset), &*block.right, digest)),
+        );
         for (block, digest) in self.0.iter_mut().zip(digests.iter()) {
             xor_into(block.left, digest);
         }

@@ -71,7 +71,8 @@ impl Hkdf {
             if index > 1 {
                 block.update(&*last);
             }
-            *last = block.chain_update(self.info).chain_update([index]).finalize().into_bytes().into();
+            *last =
+                block.chain_update(self.info).chain_update([index]).finalize().into_bytes().into();
             out.copy_from_slice(&last[..out.len()]);
         }
     }
