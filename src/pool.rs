@@ -176,3 +176,159 @@ impl<T> Pool<T> {
         due.0.div_ceil(1 << self.tick_shift)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    const OPTIONS: Options = Options { packets_max: 1000, delay_mean: Nanos::from_millis(50) };
+
+    fn rng(seed: u8) -> Rng {
+        Rng::from_seed([seed; 32])
+    }
+
+    /// What the wheel must do, said slowly: items by the tick at which they leave.
+    struct Oracle {
+        tick: u64,
+        inside: BTreeMap<u64, BTreeSet<u32>>,
+    }
+
+    impl Oracle {
+        fn insert(&mut self, due: Nanos, item: u32, now: Nanos) {
+            let tick = due.0.div_ceil(self.tick).max(now.0 / self.tick + 1);
+            self.inside.entry(tick).or_default().insert(item);
+        }
+
+        fn release(&mut self, now: Nanos) -> BTreeSet<u32> {
+            let later = self.inside.split_off(&(now.0 / self.tick + 1));
+            std::mem::replace(&mut self.inside, later).into_values().flatten().collect()
+        }
+
+        fn next_due(&self) -> Option<Nanos> {
+            self.inside.keys().next().map(|tick| Nanos(tick * self.tick))
+        }
+    }
+
+    /// Runs a pool beside the oracle, with steps of up to `step_max`, for `steps` releases.
+    fn agree(step_max: Nanos, steps: u32, seed: u8) {
+        let mut chance = rng(seed);
+        let mut pool = Pool::new(Options { packets_max: 1 << 20, ..OPTIONS }, rng(seed + 1));
+        let mut oracle = Oracle { tick: pool.tick().0, inside: BTreeMap::new() };
+        let mut now = Nanos::from_secs(1);
+        let mut item = 0;
+        for _ in 0..steps {
+            now = now + chance.between(Nanos::ZERO, step_max);
+            for _ in 0..chance.below(20) {
+                let delay = chance.exponential(OPTIONS.delay_mean).min(pool.delay_cap());
+                let received = now - chance.between(Nanos::ZERO, Nanos::from_millis(1));
+                pool.insert(received + delay, item, now).unwrap();
+                oracle.insert(received + delay, item, now);
+                item += 1;
+            }
+            let mut released = BTreeSet::new();
+            let count = pool.release(now, |item| assert!(released.insert(item)));
+            assert_eq!(count, released.len());
+            assert_eq!(released, oracle.release(now));
+            assert_eq!(pool.next_due(), oracle.next_due());
+            assert_eq!(pool.len(), oracle.inside.values().map(BTreeSet::len).sum());
+        }
+    }
+
+    #[test]
+    fn packets_leave_at_the_first_tick_after_their_deadline() {
+        agree(Nanos::from_micros(300), 20_000, 1);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_over_many_ticks_releases_all_that_is_due_and_nothing_else() {
+        agree(Nanos::from_millis(40), 5_000, 3);
+    }
+
+    #[test]
+    fn stalls_longer_than_the_wheel_is_wide_lose_and_hasten_nothing() {
+        agree(Nanos::from_secs(6), 2_000, 5);
+    }
+
+    #[test]
+    fn the_longest_delay_is_kept_for_its_whole_length_from_any_point_of_a_tick() {
+        let mut chance = rng(7);
+        let mut pool = Pool::new(OPTIONS, rng(8));
+        let mut now = Nanos::ZERO;
+        for _ in 0..500 {
+            now = now + chance.between(Nanos::ZERO, Nanos::from_secs(5));
+            let due = now + pool.delay_cap();
+            pool.insert(due, (), now).unwrap();
+            assert_eq!(pool.release(due - Nanos(1), drop), 0);
+            assert_eq!(pool.release(due + pool.tick(), drop), 1);
+            now = due + pool.tick();
+        }
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_cap_is_cut_to_the_cap() {
+        let mut pool = Pool::new(OPTIONS, rng(9));
+        pool.insert(Nanos::NEVER, (), Nanos::ZERO).unwrap();
+        assert_eq!(pool.release(pool.delay_cap() + pool.tick(), drop), 1);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_releases_nothing_early() {
+        let mut pool = Pool::new(OPTIONS, rng(10));
+        pool.release(Nanos::from_secs(10), drop::<()>);
+        pool.insert(Nanos::from_secs(6), (), Nanos::from_secs(5)).unwrap();
+        assert_eq!(pool.release(Nanos::from_secs(10), drop), 0);
+        assert_eq!(pool.release(Nanos::from_secs(10) + pool.tick(), drop), 1);
+    }
+
+    #[test]
+    fn every_token_comes_back_exactly_once_evicted_released_or_drained() {
+        let mut chance = rng(11);
+        let mut pool = Pool::new(OPTIONS, rng(12));
+        let mut now = Nanos::ZERO;
+        let mut back = vec![0u8; 50_000];
+        // Boxes, because tokens need not be `Copy`.
+        for token in 0..back.len() {
+            now = now + chance.exponential(Nanos::from_micros(20));
+            let due = now + chance.exponential(OPTIONS.delay_mean);
+            if let Err(Evicted(victim)) = pool.insert(due, Box::new(token), now) {
+                back[*victim] += 1;
+            }
+            assert!(pool.len() <= OPTIONS.packets_max as usize);
+            if chance.below(50) == 0 {
+                pool.release(now, |token| back[*token] += 1);
+            }
+        }
+        let inside = pool.len();
+        assert_eq!(pool.drain(|token| back[*token] += 1), inside);
+        assert!(pool.is_empty() && pool.next_due().is_none());
+        assert!(back.iter().all(|&times| times == 1));
+    }
+
+    #[test]
+    fn a_drained_pool_can_be_used_again() {
+        let mut pool = Pool::new(OPTIONS, rng(13));
+        for round in 0..3u64 {
+            let now = Nanos::from_secs(round);
+            for item in 0..OPTIONS.packets_max {
+                pool.insert(now + Nanos::from_micros(u64::from(item)), item, now).unwrap();
+            }
+            assert_eq!(pool.drain(drop), OPTIONS.packets_max as usize);
+        }
+    }
+
+    #[test]
+    fn a_pool_without_room_gives_everything_back_at_once() {
+        let mut pool = Pool::new(Options { packets_max: 0, ..OPTIONS }, rng(14));
+        assert_eq!(pool.insert(Nanos(1), 7, Nanos::ZERO), Err(Evicted(7)));
+        assert_eq!(pool.release(Nanos::from_secs(9), drop), 0);
+    }
+
+    #[test]
+    fn the_tick_is_a_power_of_two_and_at_most_a_two_hundredth_of_the_mean() {
+        for (mean_ms, tick) in [(1000, 1 << 18), (53, 1 << 18), (52, 1 << 17), (1, 1 << 12)] {
+            let options = Options { delay_mean: Nanos::from_millis(mean_ms), ..OPTIONS };
+            assert_eq!(Pool::<()>::new(options, rng(15)).tick(), Nanos(tick));
+        }
+    }
+}

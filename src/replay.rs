@@ -27,6 +27,14 @@ pub struct Options {
     pub packets_max: u64,
 }
 
+impl Options {
+    /// Lanes for all packets at the planned fill.
+    #[expect(clippy::cast_possible_truncation, reason = "a positive whole number")]
+    fn lanes(self) -> u64 {
+        (self.packets_max as f64 / FILL_PLANNED).ceil() as u64
+    }
+}
+
 /// What the filter says about a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -56,11 +64,8 @@ impl std::fmt::Debug for Table {
 impl Table {
     /// An empty table. Its memory is touched here, page by page: not for a worker to do.
     pub fn new(options: Options, rng: &mut Rng) -> Self {
-        let lanes = options.packets_max as f64 / FILL_PLANNED;
-        Table {
-            hash_key: Zeroizing::new(rng.bytes()),
-            fingerprints: Fingerprints::new(lanes.ceil() as u64),
-        }
+        let fingerprints = Fingerprints::new(options.lanes());
+        Table { hash_key: Zeroizing::new(rng.bytes()), fingerprints }
     }
 
     /// Test-and-set: records `tag` and says whether it had been recorded before.
@@ -116,5 +121,123 @@ impl EpochKey {
     /// What has been seen under it.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::sync::Barrier;
+
+    fn rng(seed: u8) -> Rng {
+        Rng::from_seed([seed; 32])
+    }
+
+    fn table(packets_max: u64) -> Table {
+        Table::new(Options { packets_max }, &mut rng(1))
+    }
+
+    /// Tags with a fixed seed, all different.
+    fn tags(count: usize, seed: u8) -> Vec<[u8; 32]> {
+        let mut rng = rng(seed);
+        (0..count).map(|_| rng.bytes()).collect()
+    }
+
+    #[test]
+    fn a_replay_is_never_new_and_a_first_time_nearly_always() {
+        let table = table(100_000);
+        let mut chance = rng(2);
+        let tags = tags(100_000, 3);
+        let mut seen = HashSet::new();
+        let mut false_positives = 0;
+        for _ in 0..200_000 {
+            let tag = &tags[chance.below(100_000) as usize];
+            table.prefetch(tag);
+            match (table.insert(tag), seen.insert(tag)) {
+                (Verdict::New, true) | (Verdict::Seen, false) => {}
+                (Verdict::Seen, true) => false_positives += 1,
+                (verdict, _) => panic!("{verdict:?}"),
+            }
+        }
+        assert!(false_positives < 20, "{false_positives}");
+    }
+
+    #[test]
+    fn at_the_planned_fill_one_new_tag_in_ten_thousand_is_taken_for_seen() {
+        let table = table(2_000_000);
+        let tags = tags(2_000_000, 4);
+        let seen = |tags: &[[u8; 32]]| {
+            tags.iter().filter(|tag| table.insert(tag) == Verdict::Seen).count()
+        };
+        let before = seen(&tags[..1_800_000]);
+        let last = seen(&tags[1_800_000..]);
+        // 1.0e-4 at the end, 3.0e-5 on average over the epoch.
+        assert!((8..=28).contains(&last), "{last} of 200 000");
+        assert!((30..=90).contains(&(before + last)), "{} of 2 000 000", before + last);
+        assert!((table.fill_ratio() - FILL_PLANNED).abs() < 0.01, "{}", table.fill_ratio());
+    }
+
+    /// Two threads insert the same tags in the same order; how often each was new.
+    fn race(table: &Table, tags: &[[u8; 32]]) -> Vec<usize> {
+        let start = Barrier::new(2);
+        let insert_all = || {
+            start.wait();
+            tags.iter().map(|tag| usize::from(table.insert(tag) == Verdict::New)).collect()
+        };
+        let (mine, other): (Vec<usize>, Vec<usize>) = std::thread::scope(|scope| {
+            let other = scope.spawn(insert_all);
+            (insert_all(), other.join().unwrap())
+        });
+        mine.iter().zip(other).map(|(mine, other)| mine + other).collect()
+    }
+
+    #[test]
+    fn of_two_cores_with_the_same_tag_one_wins() {
+        for seed in 0..20 {
+            let winners = race(&table(20_000), &tags(20_000, seed));
+            assert!(winners.iter().all(|&count| count <= 1));
+            assert!(winners.iter().sum::<usize>() > 19_980);
+        }
+    }
+
+    #[test]
+    fn of_two_cores_with_the_same_tag_one_wins_also_in_the_last_lanes_of_the_table() {
+        for seed in 0..100 {
+            let table = table(300);
+            let tags = tags(2000, seed);
+            let winners = race(&table, &tags);
+            assert!(winners.iter().all(|&count| count <= 1));
+            let lanes = (table.fill_ratio() * 512.0).round() as usize;
+            assert_eq!(winners.iter().sum::<usize>(), lanes, "one lane a winner");
+        }
+    }
+
+    #[test]
+    fn full_never_turns_into_new() {
+        let table = table(300);
+        let tags = tags(2000, 5);
+        let first: Vec<Verdict> = tags.iter().map(|tag| table.insert(tag)).collect();
+        assert!(first.contains(&Verdict::Full) && first.contains(&Verdict::New));
+        for (tag, first) in tags.iter().zip(first) {
+            let again = if first == Verdict::Full { Verdict::Full } else { Verdict::Seen };
+            assert_eq!(table.insert(tag), again);
+        }
+    }
+
+    #[test]
+    fn what_one_epoch_has_seen_another_has_not() {
+        let mut rng = rng(6);
+        let options = Options { packets_max: 1000 };
+        let [old, new] = [[1; 32], [2; 32]].map(|key| EpochKey::new(key, options, &mut rng));
+        assert_eq!(old.table().insert(&[7; 32]), Verdict::New);
+        assert_eq!(old.table().insert(&[7; 32]), Verdict::Seen);
+        assert_eq!(new.table().insert(&[7; 32]), Verdict::New);
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        let key = EpochKey::new([0xab; 32], Options { packets_max: 1 }, &mut rng(7));
+        assert_eq!(format!("{key:?} {:?}", key.table()), "EpochKey Table");
     }
 }

@@ -39,13 +39,13 @@ impl<T> Wheel<T> {
         self.lists.len()
     }
 
-    /// Adds `item` to leave at `tick`, or at the next tick when that has passed; `running` is
-    /// the tick that has begun last.
+    /// Adds `item` to leave at `tick`, or at the next one when that has begun; `running` is the
+    /// tick that has begun last.
     pub(super) fn insert(&mut self, tick: u64, item: T, running: u64) {
         if tick.saturating_sub(self.next) >= u64::from(self.buckets) {
             self.set_overdue_aside(running);
         }
-        let bucket = self.bucket(tick.max(self.next));
+        let bucket = self.bucket(tick.max(running.saturating_add(1)).max(self.next));
         self.lists.push(bucket, item);
         self.occupied[(bucket / WORD_BUCKETS) as usize] |= 1 << (bucket % WORD_BUCKETS);
     }

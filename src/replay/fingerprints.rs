@@ -67,7 +67,7 @@ impl Place {
             home: first,
             stride: second << 32,
             order: (second >> 61) as usize,
-            fingerprint: (second >> 32 & 0xffff).max(1),
+            fingerprint: ((second >> 32) & 0xffff).max(1),
         }
     }
 }
@@ -81,11 +81,11 @@ impl Fingerprints {
 
     /// Test-and-set.
     pub(super) fn insert(&self, place: Place) -> Verdict {
-        let lines = self.lines.len() as u64;
+        let lines = self.lines.len();
         let mut line = scale(place.home, lines);
         let stride = 1 + scale(place.stride, lines - 1);
         for _ in 0..PATH_LINES {
-            let words = &self.lines[line as usize].0;
+            let words = &self.lines[line].0;
             for step in 0..LINE_WORDS {
                 if let Some(verdict) = claim(&words[step ^ place.order], place.fingerprint) {
                     return verdict;
@@ -98,7 +98,7 @@ impl Fingerprints {
 
     /// Brings the home line into the cache: a load that nobody waits for.
     pub(super) fn touch(&self, place: Place) {
-        let line = scale(place.home, self.lines.len() as u64) as usize;
+        let line = scale(place.home, self.lines.len());
         std::hint::black_box(self.lines[line].0[place.order].load(Relaxed));
     }
 
@@ -144,6 +144,7 @@ fn taken_lanes(word: &AtomicU64) -> u64 {
 }
 
 /// Maps a uniform 64-bit number to a uniform one below `bound`.
-fn scale(uniform: u64, bound: u64) -> u64 {
-    (u128::from(uniform) * u128::from(bound) >> u64::BITS) as u64
+#[expect(clippy::cast_possible_truncation, reason = "the result is below a usize")]
+fn scale(uniform: u64, bound: usize) -> usize {
+    ((u128::from(uniform) * bound as u128) >> u64::BITS) as usize
 }

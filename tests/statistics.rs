@@ -1,0 +1,56 @@
+//! The statistics that other tests rely on, against tables.
+
+#[path = "support/statistics.rs"]
+mod statistics;
+
+use mixline::crypto::random::Rng;
+use statistics::{P_MIN, chi_square_p, kendall_tau, kolmogorov_smirnov_p, normal_cdf, uniform_p};
+
+fn assert_near(value: f64, expected: f64) {
+    assert!((value / expected - 1.0).abs() < 1e-6, "{value} instead of {expected}");
+}
+
+#[test]
+fn the_normal_distribution_agrees_with_tables() {
+    assert_near(normal_cdf(0.0), 0.5);
+    assert_near(normal_cdf(1.0), 0.841_344_746_07);
+    assert_near(normal_cdf(-3.0), 0.001_349_898_03);
+}
+
+#[test]
+fn the_chi_square_distribution_agrees_with_tables() {
+    assert_near(chi_square_p(3.841_458_821, 1), 0.05);
+    assert_near(chi_square_p(18.307_038_05, 10), 0.05);
+    assert_near(chi_square_p(149.449_252_8, 100), 0.001);
+    assert_near(chi_square_p(10.0, 10), 0.440_493_285_1);
+}
+
+#[test]
+fn uniform_samples_pass_and_exponential_ones_fail_the_test_for_uniformity() {
+    let mut rng = Rng::from_seed([1; 32]);
+    let mut samples: Vec<f64> = (0..10_000).map(|_| rng.unit()).collect();
+    assert!(kolmogorov_smirnov_p(&mut samples, |x| x) > 0.01);
+    assert!(kolmogorov_smirnov_p(&mut samples, |x| x.powf(1.1)) < P_MIN);
+}
+
+#[test]
+fn the_kolmogorov_distribution_agrees_with_tables() {
+    // 10 000 evenly spaced samples, all too low by the distance of the 5 % point (1.3581).
+    let shift = 1.3581 / (100.0 + 0.12 + 0.0011);
+    let mut samples: Vec<f64> = (1..=10_000).map(|rank| f64::from(rank) / 10_000.0).collect();
+    let p = kolmogorov_smirnov_p(&mut samples, |x| (x - shift).max(0.0));
+    assert!((p - 0.05).abs() < 1e-4, "{p}");
+}
+
+#[test]
+fn a_fair_die_passes_and_a_loaded_one_fails() {
+    assert!(uniform_p(&[1003, 998, 1041, 962, 1010, 986]) > 0.1);
+    assert!(uniform_p(&[1200, 960, 960, 960, 960, 960]) < P_MIN);
+}
+
+#[test]
+fn tau_tells_ascending_from_descending_and_counts_pairs() {
+    assert_near(kendall_tau(&[1, 2, 3, 4]), 1.0);
+    assert_near(kendall_tau(&[4, 3, 2, 1]), -1.0);
+    assert_near(kendall_tau(&[2, 1, 3]), 1.0 / 3.0);
+}
