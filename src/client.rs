@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::clock::{Nanos, UnixMicros};
 use crate::crypto::random::Rng;
 use crate::io::Port;
-use crate::link::FrameKind;
+use crate::link::Frame;
 use crate::message::envelope::{self, Part};
 use crate::pki::{Consensus, MailboxAddress, MailboxKeys, NodeId};
 use crate::route::{self, Recipient, RouteError};
@@ -174,7 +174,7 @@ impl<P: Port> Client<P> {
             return;
         };
         for body in mailbox.requests(&session, now, wall) {
-            self.connection.send(FrameKind::Control, &body, now);
+            self.connection.send(Frame::Control, &body, now);
         }
     }
 
@@ -185,7 +185,7 @@ impl<P: Port> Client<P> {
             return 0;
         }
         let Some(frame) = self.outbox.pop_front() else { return 0 };
-        self.connection.send(FrameKind::Sphinx, &frame, now);
+        self.connection.send(Frame::Sphinx, &frame, now);
         self.next_send = now + self.rng.exponential(self.send_gap);
         1
     }

@@ -9,7 +9,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 
 use crate::clock::{Nanos, UnixMicros};
 use crate::link::control::{self, ControlFrame, Delivery, ResultCode};
-use crate::link::{FrameKind, LinkIndex};
+use crate::link::{Frame, LinkIndex};
 use crate::sphinx::{Destination, Identifier, payload};
 use crate::store::{Mailbox, Store, StoreError};
 
@@ -24,7 +24,7 @@ pub struct Outgoing {
     /// The client's link.
     pub link: LinkIndex,
     /// What it is.
-    pub kind: FrameKind,
+    pub kind: Frame,
     /// Its body.
     pub body: Vec<u8>,
 }
@@ -34,6 +34,8 @@ pub struct Outgoing {
 pub struct Counts {
     /// Stored in a mailbox.
     pub stored: u64,
+    /// Changed on its way.
+    pub garbled: u64,
     /// For a mailbox that nobody opened here.
     pub unknown_mailbox: u64,
     /// For a mailbox that is full.
@@ -82,9 +84,13 @@ impl Gateway {
         payload: &[u8],
         now: Nanos,
     ) {
-        // A reply's layers are the recipient's to undo: what does not open goes out as it came.
-        let sealed = payload::open(payload).is_none();
-        match self.store.put(mailbox, identifier, sealed, payload) {
+        // A reply's layers are the recipient's to undo. What is no reply and does not open was
+        // changed on its way.
+        let reply = identifier != Identifier::default();
+        if !reply && payload::open(payload).is_none() {
+            return self.counts.garbled += 1;
+        }
+        match self.store.put(mailbox, identifier, payload) {
             Ok(_) => {
                 self.counts.stored += 1;
                 if let Some(&link) = self.links.get(mailbox) {
@@ -224,18 +230,17 @@ impl Gateway {
             let delivery = Delivery {
                 sequence: letter.sequence,
                 oldest,
-                sealed: letter.sealed,
                 identifier: letter.identifier,
                 payload: &letter.payload,
             };
             let body = delivery.encode();
-            self.outgoing.push_back(Outgoing { link, kind: FrameKind::Deliver, body });
+            self.outgoing.push_back(Outgoing { link, kind: Frame::Deliver, body });
         }
     }
 
     fn reply(&mut self, link: LinkIndex, frame: &ControlFrame<'_>) {
         let body = control::encode(frame);
-        self.outgoing.push_back(Outgoing { link, kind: FrameKind::Control, body });
+        self.outgoing.push_back(Outgoing { link, kind: Frame::Control, body });
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::clock::Nanos;
 use crate::crypto::random::Rng;
 use crate::pki::{Consensus, Node, NodeId};
-use crate::sphinx::{self, BuildError, Destination, Geometry, Version};
+use crate::sphinx::{self, BuildError, Destination, Identifier, Itinerary, RouteHop, Version};
 
 /// The longest delay that a sender draws and a node accepts, in means: the 1 - 1e-12 quantile of
 /// the exponential, so that cutting it off tells nothing.
@@ -20,7 +20,7 @@ pub enum RouteError {
     UnknownGateway(NodeId),
     /// A layer has no node to choose.
     #[error("layer {0} of the consensus has no mix")]
-    EmptyLayer(usize),
+    EmptyLayer(u8),
     /// A node has no key for the epoch.
     #[error("node {0} has published no mix key for epoch {1}")]
     NoKey(NodeId, u64),
@@ -56,13 +56,13 @@ pub fn build_frame(
     let hops = random_path(consensus, first, &recipient.gateway, rng)?;
     let packet_bytes = consensus.geometry().packet_bytes();
     let (packet, tail) = frame.split_at_mut(packet_bytes);
-    let content = sphinx::Content {
-        message,
+    let itinerary = Itinerary {
+        route: &hops,
         destination: recipient.mailbox,
-        identifier: rng.bytes(),
+        identifier: Identifier::default(),
         version: Version::SingleSeed,
     };
-    sphinx::build(&content, &hops, rng, packet)?;
+    sphinx::build(message, &itinerary, rng, packet)?;
     tail.fill(0);
     tail[0] = epoch_byte(consensus.epoch());
     Ok(())
@@ -78,22 +78,17 @@ pub fn delay_max(mean: Nanos) -> Nanos {
     Nanos(mean.0.saturating_mul(DELAY_MEANS_MAX))
 }
 
-/// The most bytes of message in one packet of the consensus' geometry.
-pub fn message_bytes_max(geometry: Geometry) -> usize {
-    geometry.message_bytes_max()
-}
-
 fn random_path(
     consensus: &Consensus,
     first: &NodeId,
     last: &NodeId,
     rng: &mut Rng,
-) -> Result<Vec<sphinx::RouteHop>, RouteError> {
+) -> Result<Vec<RouteHop>, RouteError> {
     let gateway = |id: &NodeId| {
         consensus.node(id).filter(|node| node.is_gateway()).ok_or(RouteError::UnknownGateway(*id))
     };
     let mut nodes = vec![gateway(first)?];
-    for layer in 0..consensus.layers() {
+    for layer in 0..consensus.parameters().layers {
         nodes.push(random_mix(consensus.layer(layer), rng).ok_or(RouteError::EmptyLayer(layer))?);
     }
     nodes.push(gateway(last)?);
@@ -115,12 +110,12 @@ fn hop(
     consensus: &Consensus,
     node: &Node,
     rng: &mut Rng,
-) -> Result<sphinx::RouteHop, RouteError> {
+) -> Result<RouteHop, RouteError> {
     let epoch = consensus.epoch();
     let public_key = node.mix_public(epoch).ok_or(RouteError::NoKey(node.id(), epoch))?;
-    let mean = consensus.parameters().delay_mean();
-    let delay = random_delay(mean, rng);
-    Ok(sphinx::RouteHop { address: node.id().0, public_key, delay })
+    let mean = consensus.parameters().delay_mean;
+    let delay_ns = random_delay(mean, rng).0;
+    Ok(RouteHop { address: node.id().0, public_key, delay_ns })
 }
 
 /// An exponential delay, drawn again in the one case of 10^12 in which it is over the longest.

@@ -27,10 +27,8 @@ impl Default for Options {
 pub struct Letter {
     /// Its place in the mailbox: 1, 2, 3 ...
     pub sequence: u64,
-    /// The identifier of the packet that brought it.
+    /// The identifier of the packet that brought it: zeros, or that of a reply block.
     pub identifier: [u8; 16],
-    /// Whether the payload still carries the layers of a reply block.
-    pub sealed: bool,
     /// The payload.
     pub payload: Box<[u8]>,
 }
@@ -86,7 +84,6 @@ impl Store {
         &mut self,
         mailbox: &Mailbox,
         identifier: [u8; 16],
-        sealed: bool,
         payload: &[u8],
     ) -> Result<u64, StoreError> {
         let letters = self.mailboxes.get_mut(mailbox).ok_or(StoreError::UnknownMailbox)?;
@@ -95,7 +92,7 @@ impl Store {
         }
         letters.last += 1;
         let sequence = letters.last;
-        letters.waiting.push_back(Letter { sequence, identifier, sealed, payload: payload.into() });
+        letters.waiting.push_back(Letter { sequence, identifier, payload: payload.into() });
         Ok(sequence)
     }
 
@@ -131,7 +128,7 @@ mod tests {
         let mut store = Store::new(LIMITS);
         store.open([1; 32]).unwrap();
         for payload in [b"a", b"b", b"c"] {
-            store.put(&[1; 32], [0; 16], false, payload).unwrap();
+            store.put(&[1; 32], [0; 16], payload).unwrap();
         }
         store.acknowledge(&[1; 32], 1);
         let waiting: Vec<_> = store.waiting(&[1; 32], 0).map(|letter| letter.sequence).collect();
@@ -147,9 +144,9 @@ mod tests {
         assert_eq!(store.open([3; 32]), Err(StoreError::StoreFull));
         assert_eq!(store.open([1; 32]), Ok(()));
         for _ in 0..3 {
-            store.put(&[1; 32], [0; 16], false, b"x").unwrap();
+            store.put(&[1; 32], [0; 16], b"x").unwrap();
         }
-        assert_eq!(store.put(&[1; 32], [0; 16], false, b"x"), Err(StoreError::MailboxFull));
-        assert_eq!(store.put(&[3; 32], [0; 16], false, b"x"), Err(StoreError::UnknownMailbox));
+        assert_eq!(store.put(&[1; 32], [0; 16], b"x"), Err(StoreError::MailboxFull));
+        assert_eq!(store.put(&[3; 32], [0; 16], b"x"), Err(StoreError::UnknownMailbox));
     }
 }

@@ -21,7 +21,7 @@ use arrayvec::ArrayVec;
 use crate::clock::Nanos;
 use crate::io::{self, Port};
 use crate::link::Sessions;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Gauge};
 use crate::pool::Pool;
 use crate::sphinx::{Hop, Unwrapper};
 
@@ -48,6 +48,8 @@ pub struct Counts {
     pub frames_out: Counter,
     /// Dummies received.
     pub dummies_in: Counter,
+    /// Packets in the pool, and handed over to it.
+    pub resident: Gauge,
     /// Turns taken: the worker's heartbeat.
     pub turns: Counter,
     /// Packets dropped, by reason.
@@ -137,6 +139,7 @@ impl<P: Port> Worker<P> {
         self.route(now); //                     6 to the owner of the next link, or up
         work += self.collect(now); //           7 mix: packets of our links, from every worker
         work += self.send(now); //              8 seal and 9 send what is due, shuffled
+        self.counts.resident.set(self.pool.len() as u64);
         self.counts.turns.add(1);
         work
     }

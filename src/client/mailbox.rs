@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::clock::{Nanos, UnixMicros};
-use crate::link::FrameKind;
+use crate::link::Frame;
 use crate::link::control::{self, ControlFrame, Delivery, MailboxOpen, ResultCode};
 use crate::message::envelope::{self, MessageId};
 use crate::pki::{MailboxAddress, MailboxKeys, NodeId};
@@ -104,12 +104,12 @@ impl MailboxReader {
     }
 
     /// Takes a frame from the gateway.
-    pub(super) fn take(&mut self, kind: FrameKind, body: &[u8]) {
+    pub(super) fn take(&mut self, kind: Frame, body: &[u8]) {
         match kind {
-            FrameKind::Control => {
+            Frame::Control => {
                 control::frames(body).map_while(Result::ok).for_each(|frame| self.control(&frame));
             }
-            FrameKind::Deliver => {
+            Frame::Deliver => {
                 if let Some(delivery) = Delivery::decode(body) {
                     self.letter(&delivery);
                 }

@@ -30,8 +30,6 @@ pub enum Refusal {
     DelayTooLong,
     /// A final packet at a node that delivers nothing.
     NotDelivering,
-    /// The link to the next hop has no session.
-    LinkDown,
     /// Thrown out of a full pool, at random.
     Evicted,
     /// The ring to the worker that owns the next link is full.
@@ -48,13 +46,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 12] = [
+    pub const ALL: [Refusal; 11] = [
         Refusal::BadTail,
         Refusal::UnknownEpoch,
         Refusal::UnknownNextHop,
         Refusal::DelayTooLong,
         Refusal::NotDelivering,
-        Refusal::LinkDown,
         Refusal::Evicted,
         Refusal::HandOffFull,
         Refusal::ControlFull,
@@ -71,7 +68,6 @@ impl Refusal {
             Refusal::UnknownNextHop => "unknown_next_hop",
             Refusal::DelayTooLong => "delay_too_long",
             Refusal::NotDelivering => "not_delivering",
-            Refusal::LinkDown => "link_down",
             Refusal::Evicted => "evicted",
             Refusal::HandOffFull => "hand_off_full",
             Refusal::ControlFull => "control_full",

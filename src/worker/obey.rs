@@ -1,12 +1,10 @@
 //! Before the packets: what the control thread asked for since the last turn.
 
-use super::drops::Refusal;
 use super::rings::{Command, HandOff};
-use super::slab::Slot;
 use super::{BATCH, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
-use crate::link::{FrameKind, LinkIndex};
+use crate::link::{Frame, LinkIndex};
 
 impl<P: Port> Worker<P> {
     /// Carries out at most a batch of commands; returns how many.
@@ -22,14 +20,14 @@ impl<P: Port> Worker<P> {
         match command {
             Command::Tables(tables) => self.tables = tables,
             Command::Session(change) => self.sessions.apply(change, now),
-            Command::Dummy(link) => self.send_frame(link, FrameKind::Dummy, &[], now),
+            Command::Dummy(link) => self.send_frame(link, Frame::Dummy, &[], now),
             Command::Datagram { to, slot } => {
                 let datagram = self.slots.slab().bytes(&slot);
                 let sent = self.port.send(|frame| {
                     frame.copy_from_slice(&datagram[..frame.len()]);
-                    Ok::<_, Refusal>(to)
+                    Ok(to)
                 });
-                self.count_send(sent.map(|_| ()));
+                self.count_send(sent);
                 self.slots.give(slot);
             }
             Command::Frame { link, kind, length, slot } => {

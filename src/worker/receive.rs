@@ -11,7 +11,7 @@ use super::tables::Tables;
 use super::{Arrival, BATCH, Counts, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
-use crate::link::{FrameKind, Opened, Sessions};
+use crate::link::{Frame, Opened, Sessions};
 
 impl<P: Port> Worker<P> {
     /// Receives what the port has, at most a batch; returns how many datagrams that were.
@@ -71,8 +71,8 @@ impl Intake<'_> {
             let _ = self.control.push(Upcall::Confirmed { link: opened.link, generation });
         }
         match opened.kind {
-            FrameKind::Sphinx => self.admit(slot),
-            FrameKind::Dummy => {
+            Frame::Sphinx => self.admit(slot),
+            Frame::Dummy => {
                 self.counts.dummies_in.add(1);
                 Err((slot, None))
             }
@@ -114,7 +114,7 @@ impl Intake<'_> {
     fn pass_up_frame(
         &mut self,
         opened: Opened,
-        kind: FrameKind,
+        kind: Frame,
         slot: Slot,
     ) -> Result<(), (Slot, Option<Reason>)> {
         let Opened { link, length, .. } = opened;

@@ -11,8 +11,8 @@ use crossbeam_queue::ArrayQueue;
 use super::slab::Slot;
 use super::tables::Tables;
 use crate::clock::Nanos;
-use crate::io::Waker;
-use crate::link::{self, FrameKind, LinkIndex};
+use crate::io::wake::Waker;
+use crate::link::{self, Frame, LinkIndex};
 use crate::sphinx::{Destination, Identifier};
 
 /// A packet on its way out: its memory, and the link it leaves by.
@@ -54,7 +54,7 @@ pub enum Command {
         /// The link to seal it for.
         link: LinkIndex,
         /// What it is.
-        kind: FrameKind,
+        kind: Frame,
         /// Bytes of it that mean something.
         length: u16,
         /// Its body.
@@ -88,7 +88,7 @@ pub enum Upcall {
         /// The link that it came by.
         link: LinkIndex,
         /// What it is.
-        kind: FrameKind,
+        kind: Frame,
         /// Bytes of it that mean something.
         length: u16,
         /// Its body.

@@ -5,8 +5,8 @@ use super::rings::Parcel;
 use super::slab::Slot;
 use super::Worker;
 use crate::clock::Nanos;
-use crate::io::{Full, Port};
-use crate::link::{self, FrameKind, LinkIndex};
+use crate::io::{Port, Unsent};
+use crate::link::{self, Frame, LinkIndex};
 
 impl<P: Port> Worker<P> {
     /// Seals and sends what is due; returns how many packets left.
@@ -17,10 +17,10 @@ impl<P: Port> Worker<P> {
         pool.release(now, |Parcel { slot, link }| {
             let body = &slots.slab().bytes(&slot)[..frame_bytes];
             let sealed =
-                port.send(|frame| sessions.seal(link, FrameKind::Sphinx, body, frame, now));
-            match outcome(sealed) {
+                port.send(|frame| sessions.seal(link, Frame::Sphinx, body, frame, now));
+            match sealed {
                 Ok(()) => counts.packets_out.add(1),
-                Err(reason) => counts.drops.count(reason),
+                Err(unsent) => counts.drops.count(unsent),
             }
             slots.give(slot);
             sent += 1;
@@ -33,7 +33,7 @@ impl<P: Port> Worker<P> {
     pub(super) fn seal_slot(
         &mut self,
         link: LinkIndex,
-        kind: FrameKind,
+        kind: Frame,
         length: u16,
         slot: Slot,
         now: Nanos,
@@ -41,32 +41,31 @@ impl<P: Port> Worker<P> {
         let Worker { port, sessions, slots, .. } = self;
         let body = &slots.slab().bytes(&slot)[..usize::from(length)];
         let sealed = port.send(|frame| sessions.seal(link, kind, body, frame, now));
-        self.count_send(outcome(sealed));
+        self.count_send(sealed);
         self.slots.give(slot);
     }
 
     /// Seals and sends a frame that is not a packet.
-    pub(super) fn send_frame(&mut self, link: LinkIndex, kind: FrameKind, body: &[u8], now: Nanos) {
+    pub(super) fn send_frame(&mut self, link: LinkIndex, kind: Frame, body: &[u8], now: Nanos) {
         let Worker { port, sessions, .. } = self;
         let sealed = port.send(|frame| sessions.seal(link, kind, body, frame, now));
-        self.count_send(outcome(sealed));
+        self.count_send(sealed);
     }
 
     /// Counts the sending of what is not a packet.
-    pub(super) fn count_send(&self, sent: Result<(), Reason>) {
+    pub(super) fn count_send(&self, sent: Result<(), Unsent<link::Refusal>>) {
         match sent {
             Ok(()) => self.counts.frames_out.add(1),
-            Err(reason) => self.counts.drops.count(reason),
+            Err(unsent) => self.counts.drops.count(unsent),
         }
     }
 }
 
-/// One result of the two that a send gives: of the port, and of what filled the frame.
-fn outcome(sent: Result<Result<(), link::Refusal>, Full>) -> Result<(), Reason> {
-    match sent {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(link::Refusal::LinkDown)) => Err(Refusal::LinkDown.into()),
-        Ok(Err(refusal)) => Err(refusal.into()),
-        Err(Full) => Err(Refusal::SendFull.into()),
+impl From<Unsent<link::Refusal>> for Reason {
+    fn from(unsent: Unsent<link::Refusal>) -> Self {
+        match unsent {
+            Unsent::Full => Refusal::SendFull.into(),
+            Unsent::Refused(refusal) => refusal.into(),
+        }
     }
 }
