@@ -1,0 +1,97 @@
+//! Waking a sleeping worker from another thread.
+//!
+//! One atomic word says what the worker does: `AWAKE`, `ASLEEP` (or about to be), or `WOKEN`
+//! (somebody called since it last looked). Every change of it is one read-modify-write, so all
+//! changes have one order, and each side acts on what it replaced:
+//!
+//! - The waker publishes its work, then swaps in `WOKEN`. Only if it replaced `ASLEEP` does it
+//!   pay for a system call.
+//! - The sleeper moves from `AWAKE` to `ASLEEP` before it sleeps. If that fails it was `WOKEN`:
+//!   it does not sleep. Afterwards it swaps in `AWAKE`, and its caller looks at all queues.
+//!
+//! No wake-up is lost. Take a waker's swap and the sleeper's next change of the word after it.
+//! If that is the swap to `AWAKE`, the queues are looked at after it, and the waker's release
+//! paired with the sleeper's acquire makes the work visible there. If it is the attempt to move
+//! to `ASLEEP`, it fails, for the same result. There is no third: the word is `WOKEN` in
+//! between. And if the sleeper was in the kernel, the waker replaced `ASLEEP` and writes the
+//! event counter, which ends the sleep.
+//!
+//! A write can arrive after the sleep has ended for another reason. The counter then stays
+//! raised and ends one later sleep at once: one turn for nothing, never a lost one.
+
+use super::{OpenError, Port};
+use crate::clock::Nanos;
+use crate::host::event::{self, Watch};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
+const WOKEN: u8 = 2;
+
+#[derive(Debug)]
+struct Bed {
+    state: AtomicU8,
+    counter: File,
+}
+
+/// Wakes one [`Sleeper`]; clone it for every thread that has work for that worker.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<Bed>);
+
+/// The sleeping side: belongs to the worker.
+#[derive(Debug)]
+pub struct Sleeper(Arc<Bed>);
+
+/// A sleeper and its waker.
+///
+/// # Errors
+/// [`OpenError::Descriptors`] when the process has no file descriptor left.
+pub fn pair() -> Result<(Sleeper, Waker), OpenError> {
+    let counter = event::counter().map_err(|source| match source.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => OpenError::Descriptors,
+        _ => OpenError::Refused { step: "make an event counter".into(), source },
+    })?;
+    let bed = Arc::new(Bed { state: AtomicU8::new(AWAKE), counter });
+    Ok((Sleeper(bed.clone()), Waker(bed)))
+}
+
+impl Waker {
+    /// Makes the sleeper's current or next sleep end at once. Call it after the work is where the
+    /// worker looks for it, once for a whole batch. Costs one atomic swap, and a system call
+    /// only if the worker sleeps.
+    pub fn wake(&self) {
+        if self.0.state.swap(WOKEN, Ordering::Release) == ASLEEP {
+            // It can fail only when the counter is at its maximum: then it is readable anyway.
+            let _ = (&self.0.counter).write(&1u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Sleeper {
+    /// Sleeps until `port` has something to receive (or room to send, if datagrams wait for it),
+    /// a [`Waker`] calls, a signal comes, or `until`, given that it is `now`. May return early
+    /// for nothing; the caller looks at everything again.
+    pub fn sleep(&mut self, port: &impl Port, now: Nanos, until: Nanos) {
+        // Relaxed: only its place in the order of changes matters, the swap below acquires.
+        let state = &self.0.state;
+        if state.compare_exchange(AWAKE, ASLEEP, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.lie(port, now, until);
+        }
+        state.swap(AWAKE, Ordering::Acquire);
+    }
+
+    fn lie(&self, port: &impl Port, now: Nanos, until: Nanos) {
+        let counter = Watch::new(self.0.counter.as_raw_fd(), false);
+        let span = (until != Nanos::NEVER).then(|| (until - now).as_duration());
+        // A negative descriptor is one that poll(2) passes over.
+        let mut watches = [counter, Watch::new(port.fd().unwrap_or(-1), port.queued() > 0)];
+        event::wait(&mut watches, span);
+        if watches[0].ready() {
+            let _ = (&self.0.counter).read(&mut [0; 8]);
+        }
+    }
+}
