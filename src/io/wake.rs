@@ -95,3 +95,87 @@ impl Sleeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::crypto::random::Rng;
+    use crate::io::memory::{Conditions, MemoryPort, Network};
+    use std::sync::atomic::AtomicU64;
+
+    const LONG: Nanos = Nanos::from_secs(20);
+
+    fn port() -> MemoryPort {
+        let network = Network::new(Rng::from_seed([0; 32]), Conditions::default());
+        network.port("10.0.0.1:1".parse().unwrap(), 8).unwrap()
+    }
+
+    fn sleep(sleeper: &mut Sleeper, span: Nanos) -> Nanos {
+        let before = clock::now();
+        sleeper.sleep(&port(), before, before + span);
+        clock::now() - before
+    }
+
+    #[test]
+    fn an_undisturbed_sleep_lasts_until_its_time() {
+        let (mut sleeper, _waker) = pair().unwrap();
+        assert!(sleep(&mut sleeper, Nanos::from_millis(5)) >= Nanos::from_millis(5));
+    }
+
+    #[test]
+    fn a_time_that_has_passed_is_no_sleep() {
+        let (mut sleeper, _waker) = pair().unwrap();
+        sleeper.sleep(&port(), LONG, Nanos::ZERO);
+    }
+
+    #[test]
+    fn a_call_before_the_sleep_ends_it_and_only_it() {
+        let (mut sleeper, waker) = pair().unwrap();
+        waker.wake();
+        waker.wake();
+        assert!(sleep(&mut sleeper, LONG) < LONG);
+        assert!(sleep(&mut sleeper, Nanos::from_millis(5)) >= Nanos::from_millis(5));
+    }
+
+    #[test]
+    fn calls_to_a_worker_that_is_awake_make_no_system_call() {
+        let (sleeper, waker) = pair().unwrap();
+        waker.wake();
+        assert!((&sleeper.0.counter).read(&mut [0; 8]).is_err(), "the counter is raised");
+    }
+
+    #[test]
+    fn no_call_is_lost_however_it_falls() {
+        // Two threads each hand over one piece of work at a time and wait until it is seen. One
+        // lost call would leave both sides waiting, until the sleep of 20 s ends and tells.
+        const ROUNDS: u64 = 20_000;
+        let (mut sleeper, waker) = pair().unwrap();
+        let (work, done) = (&[AtomicU64::new(0), AtomicU64::new(0)], &AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for mine in work {
+                let waker = waker.clone();
+                scope.spawn(move || {
+                    for round in 1..=ROUNDS {
+                        mine.store(round, Ordering::Relaxed);
+                        waker.wake();
+                        if round % 7 == 0 {
+                            while done.load(Ordering::Relaxed) < round {
+                                std::thread::yield_now();
+                            }
+                        }
+                    }
+                });
+            }
+            let before = clock::now();
+            let mut seen = 0;
+            while seen < ROUNDS {
+                sleeper.sleep(&port(), before, before + LONG);
+                let pieces = work.each_ref().map(|piece| piece.load(Ordering::Relaxed));
+                seen = pieces[0].min(pieces[1]);
+                done.store(seen, Ordering::Relaxed);
+            }
+            assert!(clock::now() - before < LONG, "a call was lost");
+        });
+    }
+}
