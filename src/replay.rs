@@ -6,6 +6,7 @@
 mod fingerprints;
 
 use crate::crypto::random::Rng;
+use crate::crypto::x25519::Secret;
 use fingerprints::{Fingerprints, Place};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use std::hash::Hasher as _;
@@ -97,7 +98,7 @@ impl Table {
 
 /// A mix key together with the table of what has been seen under it.
 pub struct EpochKey {
-    secret: Zeroizing<[u8; 32]>,
+    secret: Secret,
     table: Table,
 }
 
@@ -109,12 +110,12 @@ impl std::fmt::Debug for EpochKey {
 
 impl EpochKey {
     /// Binds `secret` to a new, empty table, for good.
-    pub fn new(secret: [u8; 32], options: Options, rng: &mut Rng) -> Self {
-        EpochKey { secret: Zeroizing::new(secret), table: Table::new(options, rng) }
+    pub fn new(secret: Secret, options: Options, rng: &mut Rng) -> Self {
+        EpochKey { secret, table: Table::new(options, rng) }
     }
 
     /// The x25519 secret of the epoch.
-    pub fn secret(&self) -> &[u8; 32] {
+    pub fn secret(&self) -> &Secret {
         &self.secret
     }
 
@@ -208,8 +209,8 @@ mod tests {
             let tags = tags(2000, seed);
             let winners = race(&table, &tags);
             assert!(winners.iter().all(|&count| count <= 1));
-            let lanes = (table.fill_ratio() * 512.0).round() as usize;
-            assert_eq!(winners.iter().sum::<usize>(), lanes, "one lane a winner");
+            let lanes = table.fill_ratio() * 512.0;
+            assert_eq!(winners.iter().sum::<usize>() as f64, lanes, "one lane a winner");
         }
     }
 
@@ -229,7 +230,8 @@ mod tests {
     fn what_one_epoch_has_seen_another_has_not() {
         let mut rng = rng(6);
         let options = Options { packets_max: 1000 };
-        let [old, new] = [[1; 32], [2; 32]].map(|key| EpochKey::new(key, options, &mut rng));
+        let [old, new] =
+            [1, 2].map(|byte| EpochKey::new(Secret::from_bytes([byte; 32]), options, &mut rng));
         assert_eq!(old.table().insert(&[7; 32]), Verdict::New);
         assert_eq!(old.table().insert(&[7; 32]), Verdict::Seen);
         assert_eq!(new.table().insert(&[7; 32]), Verdict::New);
@@ -237,7 +239,8 @@ mod tests {
 
     #[test]
     fn keys_are_not_printed() {
-        let key = EpochKey::new([0xab; 32], Options { packets_max: 1 }, &mut rng(7));
+        let key =
+            EpochKey::new(Secret::random(&mut rng(7)), Options { packets_max: 1 }, &mut rng(7));
         assert_eq!(format!("{key:?} {:?}", key.table()), "EpochKey Table");
     }
 }

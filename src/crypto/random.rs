@@ -1,4 +1,4 @@
-//! Randomness: one ChaCha12 generator a thread, seeded from the kernel or, in a simulation, by hand.
+//! Randomness: one ChaCha12 generator a thread, seeded by the kernel or, in simulations, by hand.
 
 use crate::clock::Nanos;
 use rand_chacha::ChaCha12Rng;
@@ -73,11 +73,13 @@ impl Rng {
     }
 
     /// A uniform span from `low` up to `high`.
+    #[expect(clippy::cast_possible_truncation, reason = "never more than a u64 holds")]
     pub fn between(&mut self, low: Nanos, high: Nanos) -> Nanos {
         low + Nanos(((high - low).0 as f64 * self.unit()) as u64)
     }
 
     /// An exponentially distributed span with mean `mean`.
+    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as Nanos does")]
     pub fn exponential(&mut self, mean: Nanos) -> Nanos {
         Nanos((-self.unit().ln() * mean.0 as f64) as u64)
     }

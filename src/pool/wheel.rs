@@ -101,16 +101,12 @@ impl<T> Wheel<T> {
     fn first_occupied(&self) -> Option<u64> {
         let start = self.bucket(self.next);
         let words = self.buckets / WORD_BUCKETS;
-        let from_start = u64::MAX << (start % WORD_BUCKETS);
-        // The start's word comes twice: first its buckets from the start on, last the others.
+        // The start's word comes twice: its buckets before the start are the last ones.
+        let mut wanted = u64::MAX << (start % WORD_BUCKETS);
         for step in 0..=words {
             let word = (start / WORD_BUCKETS + step) % words;
-            let wanted = match step {
-                0 => from_start,
-                last if last == words => !from_start,
-                _ => u64::MAX,
-            };
             let found = self.occupied[word as usize] & wanted;
+            wanted = u64::MAX;
             if found != 0 {
                 let bucket = word * WORD_BUCKETS + found.trailing_zeros();
                 let ahead = bucket.wrapping_sub(start) % self.buckets;

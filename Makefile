@@ -1,0 +1,52 @@
+# `make test` and `make demo` are each enough on a fresh Debian 12 with rustup.
+
+.PHONY: test demo fuzz needs
+.NOTPARALLEL:
+
+# rustup's place, for a shell that was opened before it was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# What the build needs of the system: a C compiler, for aws-lc and for linking.
+PACKAGES := gcc libc6-dev
+
+# Seconds for each target of `make fuzz`.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+# Tests, demo and people use the release profile, so that everything is compiled once.
+test: needs
+	cargo test --release --locked
+
+demo: needs
+	@cargo run --release --locked --quiet -- demo
+
+# The fuzzer's findings go to fuzz/artifacts, what it learns to fuzz/target; the committed
+# corpora are only read. An ordinary test (tests/fuzz_corpora.rs) runs them too.
+fuzz: PACKAGES += g++
+fuzz: needs
+	@cd fuzz && cargo build --release --locked && for target in $(FUZZ_TARGETS); do \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) seconds"; \
+		mkdir -p artifacts/$$target target/corpus/$$target corpus/$$target; \
+		cargo run --release --locked --quiet --bin $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -timeout=10 \
+			-artifact_prefix=artifacts/$$target/ target/corpus/$$target corpus/$$target || exit 1; \
+	done
+
+# Installs the system packages that are missing; does nothing when all are there.
+needs:
+	@missing=; \
+	for package in $(if $(shell command -v dpkg-query),$(PACKAGES)); do \
+		state=$$(dpkg-query --show --showformat '$${db:Status-Status}' $$package 2>/dev/null); \
+		[ "$$state" = installed ] || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+		echo "installing the missing system packages:$$missing"; \
+		$$as_root apt-get update -q && \
+		DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -q -y --no-install-recommends \
+			$$missing; \
+	fi
+	@command -v cargo >/dev/null || { \
+		echo "cargo is missing: install Rust from https://rustup.rs, then try again" >&2; \
+		exit 1; \
+	}
