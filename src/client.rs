@@ -67,7 +67,7 @@ impl<P: Port> Client<P> {
         keys: Option<MailboxKeys>,
         rng: Rng,
     ) -> Self {
-        let send_gap = consensus.parameters().send_gap();
+        let send_gap = consensus.parameters().rates.payload.gap_mean();
         let mailbox = keys.map(|keys| MailboxReader::new(gateway, keys));
         Client {
             connection,
@@ -137,10 +137,10 @@ impl<P: Port> Client<P> {
     /// One turn: takes what is there, sends what is due. Returns how much there was to do.
     pub fn turn(&mut self, now: Nanos, wall: UnixMicros) -> usize {
         let mut work = self.connection.turn(now, wall);
-        while let Some((kind, body)) = self.connection.received() {
+        while let Some((frame, body)) = self.connection.received() {
             work += 1;
             if let Some(mailbox) = &mut self.mailbox {
-                mailbox.take(kind, &body);
+                mailbox.take(frame, &body);
             }
         }
         if self.connection.is_up() {

@@ -3,13 +3,13 @@
 //! It takes the frames of client links and the packets that end here, and says which frames to
 //! send; no I/O. A mailbox is opened by proof of possession of its key, bound to the session.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use crate::clock::{Nanos, UnixMicros};
-use crate::link::control::{self, ControlFrame, Delivery, ResultCode};
-use crate::link::{Frame, LinkIndex};
+use crate::link::control::{Item, Items, MailboxOpen, Outcome};
+use crate::link::{Delivery, Frame, LinkIndex};
 use crate::sphinx::{Destination, Identifier, payload};
 use crate::store::{Mailbox, Store, StoreError};
 
@@ -24,7 +24,7 @@ pub struct Outgoing {
     /// The client's link.
     pub link: LinkIndex,
     /// What it is.
-    pub kind: Frame,
+    pub frame: Frame,
     /// Its body.
     pub body: Vec<u8>,
 }
@@ -58,8 +58,8 @@ struct Reader {
 #[derive(Debug)]
 pub struct Gateway {
     store: Store,
-    readers: HashMap<LinkIndex, Reader>,
-    links: HashMap<Mailbox, LinkIndex>,
+    readers: BTreeMap<LinkIndex, Reader>,
+    links: BTreeMap<Mailbox, LinkIndex>,
     outgoing: VecDeque<Outgoing>,
     counts: Counts,
 }
@@ -69,8 +69,8 @@ impl Gateway {
     pub fn new(store: Store) -> Self {
         Gateway {
             store,
-            readers: HashMap::new(),
-            links: HashMap::new(),
+            readers: BTreeMap::new(),
+            links: BTreeMap::new(),
             outgoing: VecDeque::new(),
             counts: Counts::default(),
         }
@@ -111,20 +111,16 @@ impl Gateway {
         now: Nanos,
         wall: UnixMicros,
     ) {
-        for frame in control::frames(body) {
-            match frame {
-                Ok(ControlFrame::MailboxOpen(request)) => {
-                    let code = self.open_mailbox(link, session, &request, now, wall);
-                    let result = ControlFrame::Result { request: request.request, code };
-                    self.reply(link, &result);
-                    if code == ResultCode::Ok {
-                        self.send_letters(link, now);
-                    }
+        for item in Items::of(body) {
+            match item {
+                Ok(Item::MailboxOpen(request)) => {
+                    let outcome = self.open_mailbox(link, session, &request, now, wall);
+                    let (request, code) = (request.request, outcome.code());
+                    self.reply(link, &Item::Result { request, code });
+                    self.send_letters(link, now);
                 }
-                Ok(ControlFrame::MailboxAck { cursor }) => self.acknowledge(link, cursor, now),
-                Ok(ControlFrame::Echo { nonce }) => {
-                    self.reply(link, &ControlFrame::EchoReply { nonce });
-                }
+                Ok(Item::MailboxAck(cursor)) => self.acknowledge(link, cursor, now),
+                Ok(Item::Echo(nonce)) => self.reply(link, &Item::EchoReply(nonce)),
                 Ok(_) => {}
                 Err(_) => return self.counts.bad_control += 1,
             }
@@ -180,15 +176,15 @@ impl Gateway {
         &mut self,
         link: LinkIndex,
         session: &[u8; 32],
-        request: &control::MailboxOpen,
+        request: &MailboxOpen,
         now: Nanos,
         wall: UnixMicros,
-    ) -> ResultCode {
-        if request.expiry <= wall.as_secs() || !is_proven(request, session) {
-            return ResultCode::Refused;
+    ) -> Outcome {
+        if request.expiry_s <= wall.as_secs() || !is_proven(request, session) {
+            return Outcome::Refused;
         }
         if self.store.open(request.mailbox).is_err() {
-            return ResultCode::Full;
+            return Outcome::Full;
         }
         self.client_gone(link);
         // The newest session of a mailbox gets its letters: an older one lost its address.
@@ -199,7 +195,7 @@ impl Gateway {
         let acknowledged = self.store.acknowledged(&mailbox);
         let reader = Reader { mailbox, sent: acknowledged, acknowledged, resend_at: now };
         self.readers.insert(link, reader);
-        ResultCode::Ok
+        Outcome::Done
     }
 
     fn acknowledge(&mut self, link: LinkIndex, cursor: u64, now: Nanos) {
@@ -228,25 +224,28 @@ impl Gateway {
             }
             reader.sent = letter.sequence;
             let delivery = Delivery {
-                sequence: letter.sequence,
-                oldest,
-                identifier: letter.identifier,
+                number: letter.sequence,
+                behind: u16::try_from(letter.sequence - oldest).unwrap_or(u16::MAX),
+                flags: 0,
+                surb: letter.identifier,
                 payload: &letter.payload,
             };
-            let body = delivery.encode();
-            self.outgoing.push_back(Outgoing { link, kind: Frame::Deliver, body });
+            let mut body = vec![0; Delivery::HEADER_BYTES + letter.payload.len()];
+            if delivery.encode(&mut body).is_ok() {
+                self.outgoing.push_back(Outgoing { link, frame: Frame::Deliver, body });
+            }
         }
     }
 
-    fn reply(&mut self, link: LinkIndex, frame: &ControlFrame<'_>) {
-        let body = control::encode(frame);
-        self.outgoing.push_back(Outgoing { link, kind: Frame::Control, body });
+    fn reply(&mut self, link: LinkIndex, item: &Item<'_>) {
+        let body = item.to_body();
+        self.outgoing.push_back(Outgoing { link, frame: Frame::Control, body });
     }
 }
 
 /// Whether the request is signed by the mailbox's key, for this session.
-fn is_proven(request: &control::MailboxOpen, session: &[u8; 32]) -> bool {
+fn is_proven(request: &MailboxOpen, session: &[u8; 32]) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(&request.mailbox) else { return false };
     let signature = Signature::from_bytes(&request.signature);
-    key.verify_strict(&request.signed_bytes(session), &signature).is_ok()
+    key.verify_strict(&request.statement(session), &signature).is_ok()
 }

@@ -3,39 +3,27 @@
 //! [`assemble`] builds a whole node over any kind of port without starting a thread, so that tests
 //! run many nodes in one process and in virtual time; [`run`] gives every part its thread.
 
+mod assemble;
 pub mod control;
+mod load;
 mod notify;
 mod run;
 mod totals;
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-
 use crate::clock::Nanos;
-use crate::crypto::random::Rng;
-use crate::gateway::Gateway;
-use crate::io::wake::Waker;
-use crate::io::{OpenError, Port};
-use crate::link::{self, Links, Peer, Sessions};
-use crate::pki::{Consensus, EpochKeys, KeyError, Node as ListedNode, NodeId, NodeKeys};
-use crate::pool::{self, Pool};
-use crate::replay::{self, EpochKey};
-use crate::route;
-use crate::store::{self, Store};
-use crate::worker::rings::{Inbox, Rings};
-use crate::worker::slab::{Slab, SlotCache};
-use crate::worker::tables::{EPOCHS_MAX, Tables};
-use crate::worker::{self, Worker};
+use crate::io::OpenError;
+use crate::pki::{Consensus, EpochKeys, Node as ListedNode, NodeId, NodeKeys};
+use crate::replay;
+use crate::sphinx::Geometry;
+use crate::worker;
 
+pub use assemble::{Node, Wakers, assemble};
 pub use control::Control;
+pub use load::{LoadError, load_consensus};
 pub use run::{CONNECTED, Stop, run};
 pub use totals::Totals;
-
-const _: () = assert!(pool::DELAY_CAP_MEANS == route::DELAY_MEANS_MAX);
-
-/// Messages that a ring between two threads holds.
-const RING_MESSAGES: usize = 4096;
 
 /// What an operator may choose of a node.
 #[derive(Clone, Copy, Debug)]
@@ -118,30 +106,9 @@ pub enum NodeError {
     /// Exact counters where strangers' packets pass.
     #[error("metrics.detail = \"lab\" is refused: node {0} of the consensus is not on loopback")]
     NotALab(NodeId),
-    /// A key file.
-    #[error(transparent)]
-    Key(#[from] KeyError),
     /// The service manager's socket.
     #[error("cannot reach the service manager at NOTIFY_SOCKET: {0}")]
     Notify(std::io::Error),
-}
-
-/// A node, ready to take turns.
-#[derive(Debug)]
-pub struct Node<P> {
-    /// Its control side.
-    pub control: Control,
-    /// Its workers.
-    pub workers: Vec<Worker<P>>,
-}
-
-/// Who wakes whom: the threads' wakers, made before the rings that use them.
-#[derive(Clone, Debug)]
-pub struct Wakers {
-    /// The control thread's.
-    pub control: Waker,
-    /// The workers', by number.
-    pub workers: Vec<Waker>,
 }
 
 impl Identity {
@@ -168,78 +135,51 @@ impl Identity {
     /// the gateways stand both before the first layer and behind the last.
     pub fn neighbours(&self) -> Result<Vec<&ListedNode>, NodeError> {
         let layers = self.consensus.parameters().layers;
-        let near: Vec<Option<u8>> = match self.listed()?.layer() {
-            None => vec![Some(0), layers.checked_sub(1)],
-            Some(own) => vec![own.checked_sub(1), Some(own + 1).filter(|&next| next < layers)],
+        // Layers count from 1; a gateway has none.
+        let in_order = |layer: u8| Some(layer).filter(|layer| (1..=layers).contains(layer));
+        let near = match self.listed()?.layer() {
+            None => [Some(1), Some(layers)],
+            Some(own) => [in_order(own - 1), in_order(own + 1)],
         };
         Ok(self.consensus.nodes().filter(|node| near.contains(&node.layer())).collect())
     }
 }
 
-/// Builds a node over `ports`, one a worker.
-///
-/// # Errors
-/// When the identity is not that of a listed node, or the memory plan does not hold.
-pub fn assemble<P: Port>(
-    identity: &Identity,
-    options: &Options,
-    ports: Vec<P>,
-    wakers: &Wakers,
-    now: Nanos,
-    rng: &mut Rng,
-) -> Result<Node<P>, NodeError> {
-    check_memory(options)?;
-    let geometry = identity.consensus.geometry();
-    let slab = Slab::new(options.slots, geometry.datagram_bytes());
-    let links = links(identity, options, now, rng)?;
-    let tables = Arc::new(tables(identity, options, &links, rng)?);
-    let upcalls = Inbox::new(RING_MESSAGES, wakers.control.clone());
-    let new_inboxes = |waker: &Waker| Inbox::new(RING_MESSAGES, waker.clone());
-    let handed: Arc<[_]> =
-        wakers.workers.iter().map(|waker| Inbox::new(RING_MESSAGES, waker.clone())).collect();
-    let commands: Vec<_> = wakers.workers.iter().map(new_inboxes).collect();
-    let workers = ports
-        .into_iter()
-        .enumerate()
-        .map(|(number, port)| {
-            Worker::new(worker::Parts {
-                number,
-                port,
-                sessions: Sessions::new(links.gate(), options.links_max(&identity.consensus)),
-                pool: Pool::new(pool_options(identity, options), rng.fork()),
-                slots: SlotCache::new(slab.clone()),
-                tables: tables.clone(),
-                rings: Rings {
-                    commands: commands[number].clone(),
-                    control: upcalls.clone(),
-                    workers: handed.clone(),
-                },
-            })
-        })
-        .collect();
-    let gateway = tables.delivers.then(|| Gateway::new(Store::new(store::Options::default())));
-    let control = Control::new(control::Parts {
-        links,
-        gateway,
-        workers: commands,
-        upcalls,
-        slots: SlotCache::new(slab),
-        geometry,
-    });
-    Ok(Node { control, workers })
-}
-
-fn pool_options(identity: &Identity, options: &Options) -> pool::Options {
-    let delay_mean = identity.consensus.parameters().delay_mean;
-    pool::Options { packets_max: options.packets_max, delay_mean }
-}
-
-/// Quotas and what is in flight fit the slots, so that receiving never starves.
-fn check_memory(options: &Options) -> Result<(), NodeError> {
-    let Options { slots, workers, packets_max, .. } = *options;
-    let in_flight = workers as u64 * worker::BATCH as u64 * 4;
-    if u64::from(packets_max) * workers as u64 + in_flight > u64::from(slots) {
-        return Err(NodeError::Memory { slots, workers, packets_max });
+impl Options {
+    /// Quotas and what is in flight fit the slots, so that receiving never starves.
+    ///
+    /// # Errors
+    /// [`NodeError::Memory`].
+    pub fn check_memory(&self) -> Result<(), NodeError> {
+        let Options { slots, workers, packets_max, .. } = *self;
+        let in_flight = workers as u64 * worker::BATCH as u64 * 4;
+        if u64::from(packets_max) * workers as u64 + in_flight > u64::from(slots) {
+            return Err(NodeError::Memory { slots, workers, packets_max });
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Exact counters only where no stranger's packets pass: when all nodes are on loopback.
+    ///
+    /// # Errors
+    /// [`NodeError::NotALab`].
+    pub fn check_lab(&self, identity: &Identity) -> Result<(), NodeError> {
+        let is_local = |node: &ListedNode| node.addresses().iter().all(|at| at.ip().is_loopback());
+        match identity.consensus.nodes().find(|node| self.lab && !is_local(node)) {
+            Some(node) => Err(NodeError::NotALab(node.id())),
+            None => Ok(()),
+        }
+    }
+
+    /// The memory that the node takes at start, term by term, for people.
+    pub fn memory_plan(&self, geometry: Geometry) -> String {
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let packets = u64::from(self.slots) * geometry.datagram_bytes() as u64;
+        let replay = replay::Options { packets_max: self.replay_packets_max }.bytes();
+        let (packets, replay) = (mebibytes(packets), mebibytes(replay));
+        format!(
+            "packet memory {packets:.0} MiB ({} slots), replay table {replay:.0} MiB an epoch",
+            self.slots
+        )
+    }
 }

@@ -5,7 +5,7 @@
 
 use crate::clock::Nanos;
 use crate::crypto::random::Rng;
-use crate::pki::{Consensus, Node, NodeId};
+use crate::pki::{Consensus, Node, NodeId, Role};
 use crate::sphinx::{self, BuildError, Destination, Identifier, Itinerary, RouteHop, Version};
 
 /// The longest delay that a sender draws and a node accepts, in means: the 1 - 1e-12 quantile of
@@ -85,10 +85,10 @@ fn random_path(
     rng: &mut Rng,
 ) -> Result<Vec<RouteHop>, RouteError> {
     let gateway = |id: &NodeId| {
-        consensus.node(id).filter(|node| node.is_gateway()).ok_or(RouteError::UnknownGateway(*id))
+        consensus.node(id).filter(|node| node.role() == Role::Gateway).ok_or(RouteError::UnknownGateway(*id))
     };
     let mut nodes = vec![gateway(first)?];
-    for layer in 0..consensus.parameters().layers {
+    for layer in 1..=consensus.parameters().layers {
         nodes.push(random_mix(consensus.layer(layer), rng).ok_or(RouteError::EmptyLayer(layer))?);
     }
     nodes.push(gateway(last)?);
@@ -112,7 +112,7 @@ fn hop(
     rng: &mut Rng,
 ) -> Result<RouteHop, RouteError> {
     let epoch = consensus.epoch();
-    let public_key = node.mix_public(epoch).ok_or(RouteError::NoKey(node.id(), epoch))?;
+    let public_key = *node.mix_public(epoch).ok_or(RouteError::NoKey(node.id(), epoch))?;
     let mean = consensus.parameters().delay_mean;
     let delay_ns = random_delay(mean, rng).0;
     Ok(RouteHop { address: node.id().0, public_key, delay_ns })

@@ -32,25 +32,26 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         host::die_with_parent();
     }
     let file = NodeFile::load(&arguments.file)?;
-    start_log(&file.log_level);
+    start_log(file.log.as_str());
     let identity = Identity::load(&file)?;
-    let options = node::Options::from(&file);
+    let options = node::Options::of(&file);
     options.check_lab(&identity)?;
     // Reading too few descriptors is no reason not to start: clients then find the node full.
     let _ = host::raise_descriptor_limit();
     let stop = Stop::default();
     stop_on_signal(stop.clone())?;
     let listed = identity.listed()?;
+    let address = file.listen[0];
     tracing::info!(
         "{} {} of network {}, epoch {}, on {} by udp",
         listed.role(),
         listed.name(),
         identity.consensus.network(),
         identity.consensus.epoch(),
-        file.listen,
+        address,
     );
     tracing::info!("{}", Machine::look(crate::crypto::tier()));
-    let totals = node::run(&identity, &options, file.listen, &stop)?;
+    let totals = node::run(&identity, &options, address, &stop)?;
     tracing::info!("stopped");
     if options.lab {
         print(&format!("{}\n", serde_json::to_string(&totals).unwrap_or_default()))?;
@@ -62,11 +63,11 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
 pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     let file = NodeFile::load(&arguments.file)?;
     let identity = Identity::load(&file)?;
-    let options = node::Options::from(&file);
+    let options = node::Options::of(&file);
     options.check_lab(&identity)?;
     options.check_memory()?;
     let listed = identity.listed()?;
-    let memory = options.memory(identity.consensus.geometry());
+    let memory = options.memory_plan(identity.consensus.geometry());
     print(&format!(
         "{} {} of network {}: configuration, keys and consensus of epoch {} fit\n{memory}\n",
         listed.role(),

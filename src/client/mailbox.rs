@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::clock::{Nanos, UnixMicros};
-use crate::link::Frame;
-use crate::link::control::{self, ControlFrame, Delivery, MailboxOpen, ResultCode};
+use crate::link::control::{Item, Items, MailboxOpen, Outcome};
+use crate::link::{Delivery, Frame};
 use crate::message::envelope::{self, MessageId};
 use crate::pki::{MailboxAddress, MailboxKeys, NodeId};
-use crate::sphinx::payload;
+use crate::sphinx::{Identifier, payload};
 
 use super::ConnectionError;
 
@@ -98,19 +98,19 @@ impl MailboxReader {
             bodies.push(self.open_request(session, wall));
         }
         if std::mem::take(&mut self.acknowledge) {
-            bodies.push(control::encode(&ControlFrame::MailboxAck { cursor: self.cursor }));
+            bodies.push(Item::MailboxAck(self.cursor).to_body());
         }
         bodies
     }
 
     /// Takes a frame from the gateway.
-    pub(super) fn take(&mut self, kind: Frame, body: &[u8]) {
-        match kind {
+    pub(super) fn take(&mut self, frame: Frame, body: &[u8]) {
+        match frame {
             Frame::Control => {
-                control::frames(body).map_while(Result::ok).for_each(|frame| self.control(&frame));
+                Items::of(body).map_while(Result::ok).for_each(|item| self.control(&item));
             }
             Frame::Deliver => {
-                if let Some(delivery) = Delivery::decode(body) {
+                if let Ok(delivery) = Delivery::decode(body) {
                     self.letter(&delivery);
                 }
             }
@@ -122,44 +122,47 @@ impl MailboxReader {
         self.request = self.request.wrapping_add(1);
         let mut request = MailboxOpen {
             request: self.request,
-            mailbox: self.keys.signing_public(),
-            expiry: wall.as_secs() + PROOF_SECS,
+            mailbox: self.keys.signing.public(),
+            expiry_s: wall.as_secs() + PROOF_SECS,
             signature: [0; 64],
         };
-        request.signature = self.keys.sign(&request.signed_bytes(session));
-        control::encode(&ControlFrame::MailboxOpen(request))
+        request.signature = self.keys.signing.sign(b"", &request.statement(session));
+        Item::MailboxOpen(request).to_body()
     }
 
-    fn control(&mut self, frame: &ControlFrame<'_>) {
-        if let ControlFrame::Result { request, code } = *frame
+    fn control(&mut self, item: &Item<'_>) {
+        if let Item::Result { request, code } = *item
             && request == self.request
         {
-            self.open = code == ResultCode::Ok;
-            self.refusal = match code {
-                ResultCode::Ok => None,
-                ResultCode::Full => Some(ConnectionError::GatewayFull),
-                _ => Some(ConnectionError::MailboxRefused),
+            let outcome = Outcome::of(code);
+            self.open = outcome == Outcome::Done;
+            self.refusal = match outcome {
+                Outcome::Done => None,
+                Outcome::Full => Some(ConnectionError::GatewayFull),
+                Outcome::Refused => Some(ConnectionError::MailboxRefused),
             };
         }
     }
 
     fn letter(&mut self, delivery: &Delivery<'_>) {
-        let Delivery { sequence, oldest, .. } = *delivery;
+        let number = delivery.number;
+        let oldest = number.saturating_sub(delivery.behind.into());
         self.acknowledge = true;
         self.cursor = self.cursor.max(oldest.saturating_sub(1));
-        let known = sequence <= self.cursor || self.ahead.contains(&sequence);
+        let known = number <= self.cursor || self.ahead.contains(&number);
         if known || self.ahead.len() >= AHEAD_LETTERS_MAX {
             return;
         }
-        self.ahead.insert(sequence);
+        self.ahead.insert(number);
         while self.ahead.remove(&(self.cursor + 1)) {
             self.cursor += 1;
         }
-        // What does not open was damaged on its way, or answers a reply block we do not hold.
-        let Some(sealed) = payload::open(delivery.payload).filter(|_| !delivery.sealed) else {
+        // What carries the identifier of a reply block answers none of ours.
+        if delivery.surb != Identifier::default() {
             return;
-        };
-        if let Ok(part) = envelope::open(sealed, self.keys.sealing())
+        }
+        if let Some(sealed) = payload::open(delivery.payload)
+            && let Ok(part) = envelope::open(sealed, &self.keys.sealing)
             && self.remember(part.id)
         {
             self.messages.push_back(part.content);

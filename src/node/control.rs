@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::clock::{Nanos, UnixMicros};
 use crate::gateway::{self, Gateway};
-use crate::link::{Action, Close, Event, Frame, LinkIndex, Links};
+use crate::link::{Action, Close, Event, Frame, LinkIndex, Links, Opened};
 use crate::metrics::Counter;
 use crate::sphinx::Geometry;
 use crate::sphinx::geometry::HEADER_BYTES;
@@ -153,8 +153,8 @@ impl Control {
                 self.slots.give(slot);
             }
             Upcall::Confirmed { link, generation } => self.links.confirmed(link, generation, now),
-            Upcall::Frame { link, kind, length, slot } => {
-                self.answer_frame(link, kind, length, &slot, now, wall);
+            Upcall::Frame { opened, slot } => {
+                self.answer_frame(opened, &slot, now, wall);
                 self.slots.give(slot);
             }
             Upcall::Delivery { destination, identifier, slot } => {
@@ -168,20 +168,13 @@ impl Control {
         }
     }
 
-    fn answer_frame(
-        &mut self,
-        link: LinkIndex,
-        kind: Frame,
-        length: u16,
-        slot: &Slot,
-        now: Nanos,
-        wall: UnixMicros,
-    ) {
-        let body = &self.slots.slab().bytes(slot)[..usize::from(length)];
-        match kind {
+    fn answer_frame(&mut self, opened: Opened, slot: &Slot, now: Nanos, wall: UnixMicros) {
+        let Opened { link, generation, frame, length, .. } = opened;
+        let body = &self.slots.slab().bytes(slot)[..length];
+        match frame {
             Frame::Close => {
                 if let Ok(close) = Close::decode(body) {
-                    self.links.closed(link, close, now);
+                    self.links.closed(link, generation, close, now);
                 }
             }
             Frame::Control => {
@@ -206,6 +199,9 @@ impl Control {
                 }
                 Action::Worker(command) => self.change_session(command),
                 Action::Dummy(link) => self.seat_of(link).give(Command::Dummy(link)),
+                Action::Close(link, close) => {
+                    self.seat_of(link).give(Command::Close(link, close));
+                }
                 Action::Event(event) => self.note(event),
             }
         }
@@ -225,12 +221,12 @@ impl Control {
 
     fn note(&mut self, event: Event) {
         match event {
-            Event::Up(_) => self.links_up += 1,
-            Event::Down(_) => self.links_up = self.links_up.saturating_sub(1),
-            Event::ClientGone(link) => {
+            Event::Up { .. } => self.links_up += 1,
+            Event::Down { link } => {
                 if let Some(gateway) = &mut self.gateway {
                     gateway.client_gone(link);
                 }
+                self.links_up = self.links_up.saturating_sub(1);
             }
             _ => {}
         }
@@ -238,12 +234,12 @@ impl Control {
 
     fn send_to_clients(&mut self) -> usize {
         let mut work = 0;
-        while let Some(frame) = self.gateway.as_mut().and_then(Gateway::poll) {
+        while let Some(outgoing) = self.gateway.as_mut().and_then(Gateway::poll) {
             work += 1;
-            let gateway::Outgoing { link, kind, body } = frame;
-            let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+            let gateway::Outgoing { link, frame, body } = outgoing;
+            let length = body.len();
             let owner = tables::owner(link, self.seats.len());
-            self.with_slot(owner, &body, |slot| Command::Frame { link, kind, length, slot });
+            self.with_slot(owner, &body, |slot| Command::Frame { link, frame, length, slot });
         }
         work
     }

@@ -19,8 +19,11 @@ impl<P: Port> Worker<P> {
     fn carry_out(&mut self, command: Command, now: Nanos) {
         match command {
             Command::Tables(tables) => self.tables = tables,
-            Command::Session(change) => self.sessions.apply(change, now),
+            Command::Session(change) => self.sessions.apply(change),
             Command::Dummy(link) => self.send_frame(link, Frame::Dummy, &[], now),
+            Command::Close(link, close) => {
+                self.send_frame(link, Frame::Close, &close.encode(), now);
+            }
             Command::Datagram { to, slot } => {
                 let datagram = self.slots.slab().bytes(&slot);
                 let sent = self.port.send(|frame| {
@@ -30,8 +33,8 @@ impl<P: Port> Worker<P> {
                 self.count_send(sent);
                 self.slots.give(slot);
             }
-            Command::Frame { link, kind, length, slot } => {
-                self.seal_slot(link, kind, length, slot, now);
+            Command::Frame { link, frame, length, slot } => {
+                self.seal_slot(link, frame, length, slot, now);
             }
             Command::Packet(HandOff { due, parcel }) => {
                 self.counts.packets_own.add(1);

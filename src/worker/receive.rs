@@ -66,17 +66,18 @@ impl Intake<'_> {
             }
             Err(refusal) => return Err((slot, Some(refusal.into()))),
         };
-        if let Some(generation) = opened.unconfirmed {
+        if opened.unconfirmed {
             // A ring that is full loses nothing: the key's next datagram says it again.
-            let _ = self.control.push(Upcall::Confirmed { link: opened.link, generation });
+            let Opened { link, generation, .. } = opened;
+            let _ = self.control.push(Upcall::Confirmed { link, generation });
         }
-        match opened.kind {
+        match opened.frame {
             Frame::Sphinx => self.admit(slot),
             Frame::Dummy => {
                 self.counts.dummies_in.add(1);
                 Err((slot, None))
             }
-            kind => self.pass_up_frame(opened, kind, slot),
+            _ => self.pass_up(Upcall::Frame { opened, slot }),
         }
     }
 
@@ -109,16 +110,6 @@ impl Intake<'_> {
         }
         self.slots.slab().bytes_mut(&mut slot)[..datagram.len()].copy_from_slice(datagram);
         self.pass_up(Upcall::Handshake { source, slot })
-    }
-
-    fn pass_up_frame(
-        &mut self,
-        opened: Opened,
-        kind: Frame,
-        slot: Slot,
-    ) -> Result<(), (Slot, Option<Reason>)> {
-        let Opened { link, length, .. } = opened;
-        self.pass_up(Upcall::Frame { link, kind, length, slot })
     }
 
     fn pass_up(&mut self, upcall: Upcall) -> Result<(), (Slot, Option<Reason>)> {

@@ -12,7 +12,7 @@ use super::slab::Slot;
 use super::tables::Tables;
 use crate::clock::Nanos;
 use crate::io::wake::Waker;
-use crate::link::{self, Frame, LinkIndex};
+use crate::link::{self, Close, Frame, Generation, LinkIndex, Opened};
 use crate::sphinx::{Destination, Identifier};
 
 /// A packet on its way out: its memory, and the link it leaves by.
@@ -42,6 +42,8 @@ pub enum Command {
     Session(link::Command),
     /// Send a dummy on a link, now.
     Dummy(LinkIndex),
+    /// Say goodbye on a link, now.
+    Close(LinkIndex, Close),
     /// Send a ready datagram: a handshake's.
     Datagram {
         /// Where to.
@@ -54,9 +56,9 @@ pub enum Command {
         /// The link to seal it for.
         link: LinkIndex,
         /// What it is.
-        kind: Frame,
-        /// Bytes of it that mean something.
-        length: u16,
+        frame: Frame,
+        /// Bytes of its body.
+        length: usize,
         /// Its body.
         slot: Slot,
     },
@@ -81,16 +83,12 @@ pub enum Upcall {
         /// The link.
         link: LinkIndex,
         /// Which of its keys.
-        generation: link::Generation,
+        generation: Generation,
     },
     /// A control, delivery or close frame.
     Frame {
-        /// The link that it came by.
-        link: LinkIndex,
-        /// What it is.
-        kind: Frame,
-        /// Bytes of it that mean something.
-        length: u16,
+        /// What it is, and how it came.
+        opened: Opened,
         /// Its body.
         slot: Slot,
     },

@@ -17,7 +17,7 @@ impl<P: Port> Worker<P> {
         pool.release(now, |Parcel { slot, link }| {
             let body = &slots.slab().bytes(&slot)[..frame_bytes];
             let sealed =
-                port.send(|frame| sessions.seal(link, Frame::Sphinx, body, frame, now));
+                port.send(|out| sessions.seal(link, Frame::Sphinx, body, out, now));
             match sealed {
                 Ok(()) => counts.packets_out.add(1),
                 Err(unsent) => counts.drops.count(unsent),
@@ -29,26 +29,26 @@ impl<P: Port> Worker<P> {
         sent
     }
 
-    /// Seals `slot`'s first `length` bytes as a frame of `kind` and sends it; the slot goes home.
+    /// Seals `slot`'s first `length` bytes as a frame and sends it; the slot goes home.
     pub(super) fn seal_slot(
         &mut self,
         link: LinkIndex,
-        kind: Frame,
-        length: u16,
+        frame: Frame,
+        length: usize,
         slot: Slot,
         now: Nanos,
     ) {
         let Worker { port, sessions, slots, .. } = self;
-        let body = &slots.slab().bytes(&slot)[..usize::from(length)];
-        let sealed = port.send(|frame| sessions.seal(link, kind, body, frame, now));
+        let body = &slots.slab().bytes(&slot)[..length];
+        let sealed = port.send(|out| sessions.seal(link, frame, body, out, now));
         self.count_send(sealed);
         self.slots.give(slot);
     }
 
     /// Seals and sends a frame that is not a packet.
-    pub(super) fn send_frame(&mut self, link: LinkIndex, kind: Frame, body: &[u8], now: Nanos) {
+    pub(super) fn send_frame(&mut self, link: LinkIndex, frame: Frame, body: &[u8], now: Nanos) {
         let Worker { port, sessions, .. } = self;
-        let sealed = port.send(|frame| sessions.seal(link, kind, body, frame, now));
+        let sealed = port.send(|out| sessions.seal(link, frame, body, out, now));
         self.count_send(sealed);
     }
 
