@@ -99,10 +99,20 @@ impl Reason {
         }
     }
 
+    /// Whether what was dropped had been opened as a Sphinx packet before; other reasons count
+    /// datagrams, and frames that could not be sent.
+    pub const fn is_of_packet(self) -> bool {
+        match self {
+            Reason::Link(_) => false,
+            Reason::Sphinx(_) => true,
+            Reason::Worker(refusal) => !matches!(refusal, Refusal::SlotsExhausted),
+        }
+    }
+
     fn index(self) -> usize {
         match self {
-            Reason::Link(refusal) => refusal as usize,
-            Reason::Sphinx(refusal) => LINK_REASONS + refusal as usize,
+            Reason::Link(refusal) => refusal.index(),
+            Reason::Sphinx(refusal) => LINK_REASONS + refusal.index(),
             Reason::Worker(refusal) => LINK_REASONS + SPHINX_REASONS + refusal as usize,
         }
     }

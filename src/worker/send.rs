@@ -3,7 +3,7 @@
 use super::drops::{Reason, Refusal};
 use super::rings::Parcel;
 use super::slab::Slot;
-use super::Worker;
+use super::{BATCH, Worker};
 use crate::clock::Nanos;
 use crate::io::{Port, Unsent};
 use crate::link::{self, Frame, LinkIndex};
@@ -15,6 +15,9 @@ impl<P: Port> Worker<P> {
         let frame_bytes = tables.geometry.frame_bytes();
         let mut sent = 0;
         pool.release(now, |Parcel { slot, link }| {
+            if port.queued() >= BATCH {
+                port.flush();
+            }
             let body = &slots.slab().bytes(&slot)[..frame_bytes];
             let sealed =
                 port.send(|out| sessions.seal(link, Frame::Sphinx, body, out, now));
