@@ -287,19 +287,19 @@ impl Lane {
 }
 
 /// The packets not refused so far, each with its index and lane.
-fn alive<'l, P: IntoIterator>(
-    lanes: &'l mut [Lane],
+fn alive<P: IntoIterator>(
+    lanes: &mut [Lane],
     packets: P,
-) -> impl Iterator<Item = (usize, &'l mut Lane, P::Item)> {
+) -> impl Iterator<Item = (usize, &mut Lane, P::Item)> {
     let all = lanes.iter_mut().zip(packets).enumerate();
     all.map(|(index, (lane, packet))| (index, lane, packet))
         .filter(|(_, lane, _)| lane.refusal.is_none())
 }
 
 /// Those among them that go on to another node.
-fn forwarded<'l, P: IntoIterator>(
-    lanes: &'l mut [Lane],
+fn forwarded<P: IntoIterator>(
+    lanes: &mut [Lane],
     packets: P,
-) -> impl Iterator<Item = (usize, &'l mut Lane, P::Item)> {
+) -> impl Iterator<Item = (usize, &mut Lane, P::Item)> {
     alive(lanes, packets).filter(|(_, lane, _)| matches!(lane.hop, Hop::Forward { .. }))
 }
