@@ -30,7 +30,8 @@ mod tests {
             (129, "adef4f1c2d5de394776232cd4ad434b0ff276f96be81eedc57fd866903ed8ea8"),
             (992, "9c457a276b782ea19bcb977674591883a8dd1ef9f4e9cc2ccbc6ebef23704d65"),
         ];
-        let message: Vec<u8> = (0..992u32).map(|index| (7 * index % 256) as u8).collect();
+        let byte = |index: u32| u8::try_from(7 * index % 256).unwrap();
+        let message: Vec<u8> = (0..992).map(byte).collect();
         let mut digests = [[0; 32]; 5];
         let jobs = vectors.iter().zip(&mut digests);
         keyed(jobs.map(|((bytes, _), digest)| (&key, &message[..*bytes], digest)));

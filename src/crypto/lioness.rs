@@ -7,7 +7,7 @@
 
 use super::{blake2b, chacha20, field, xor_into};
 use arrayvec::ArrayVec;
-use zeroize::Zeroizing;
+use zeroize::zeroize_bytes;
 
 /// The four keys in order: k1 32 bytes, k2 64, k3 32, k4 64.
 pub type Key = [u8; KEY_BYTES];
@@ -83,25 +83,27 @@ fn for_groups<'a>(
 impl Group<'_> {
     /// L ^= hash(key, R).
     fn hash(&mut self, key_offset: usize) {
-        let mut digests = Zeroizing::new([[0; LEFT_BYTES]; GROUP]);
-        let blocks = self.0.iter().zip(digests.iter_mut());
+        let mut digests = [[0; LEFT_BYTES]; GROUP];
+        let blocks = self.0.iter().zip(&mut digests);
         blake2b::keyed(
             blocks.map(|(block, digest)| (field(block.key, key_offset), &*block.right, digest)),
         );
-        for (block, digest) in self.0.iter_mut().zip(digests.iter()) {
+        for (block, digest) in self.0.iter_mut().zip(&digests) {
             xor_into(block.left, digest);
         }
+        zeroize_bytes(digests.as_flattened_mut());
     }
 
     /// R ^= stream(L ^ key).
     fn stream(&mut self, key_offset: usize) {
-        let mut keys = Zeroizing::new([[0; LEFT_BYTES]; GROUP]);
-        for (block, key) in self.0.iter().zip(keys.iter_mut()) {
+        let mut keys = [[0; LEFT_BYTES]; GROUP];
+        for (block, key) in self.0.iter().zip(&mut keys) {
             *key = *field(block.key, key_offset);
             xor_into(key, block.left);
         }
-        let blocks = self.0.iter_mut().zip(keys.iter());
+        let blocks = self.0.iter_mut().zip(&keys);
         chacha20::xor(blocks.map(|(block, key)| (key, &mut *block.right)));
+        zeroize_bytes(keys.as_flattened_mut());
     }
 }
 

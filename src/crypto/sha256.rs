@@ -29,7 +29,7 @@ pub fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 
 /// For each job (key, message, tag): writes the message's HMAC-SHA256.
 ///
-/// Unlike [`hmac`] it never allocates: it is made for the packet path.
+/// Unlike [`hmac()`] it never allocates: it is made for the packet path.
 pub fn hmac_each<'a, const K: usize>(
     jobs: impl Iterator<Item = (&'a [u8; K], &'a [u8], &'a mut [u8; 32])>,
 ) {
