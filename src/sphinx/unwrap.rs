@@ -203,11 +203,11 @@ impl<'u> Checked<'u, '_> {
     }
 
     fn open_payloads(&mut self) {
-        for (_, lane, _) in alive(self.lanes, &*self.packets) {
+        let is_full = |lane: &Lane| lane.version == Version::FullKey;
+        for (_, lane, _) in alive(self.lanes, &*self.packets).filter(|(_, lane, _)| is_full(lane)) {
             lane.payload_key = *lane.keys.payload_key();
         }
-        let seeded = alive(self.lanes, &*self.packets)
-            .filter(|(_, lane, _)| lane.version != Version::FullKey);
+        let seeded = alive(self.lanes, &*self.packets).filter(|(_, lane, _)| !is_full(lane));
         payload::derive_keys(
             seeded.map(|(_, lane, _)| (lane.keys.payload_seed(), &mut lane.payload_key)),
         );

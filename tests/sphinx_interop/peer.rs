@@ -106,7 +106,8 @@ impl Path {
 
 /// A message that fits: with some payloads the longest, with others up to four bytes shorter.
 pub(crate) fn message(payload_bytes: usize) -> Vec<u8> {
-    (0..payload_bytes - 17 - payload_bytes % 5).map(|index| (index % 251) as u8).collect()
+    let byte = |index| u8::try_from(index % 251).unwrap();
+    (0..payload_bytes - 17 - payload_bytes % 5).map(byte).collect()
 }
 
 fn destination() -> Destination {
