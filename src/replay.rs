@@ -4,6 +4,7 @@
 //! key may be used only with its own table: they are one object, the [`EpochKey`].
 
 mod fingerprints;
+mod map;
 
 use crate::crypto::random::Rng;
 use crate::crypto::x25519::Secret;
@@ -79,7 +80,7 @@ impl Table {
     /// Starts loading the memory that [`Table::insert`] will need for `tag`: worth calling for
     /// a whole batch as soon as the tags are known.
     pub fn prefetch(&self, tag: &[u8; 32]) {
-        self.fingerprints.touch(self.place(tag));
+        self.fingerprints.prefetch(self.place(tag));
     }
 
     /// Share of the table in use, from 0 to 1, by a sample: for the control thread to compare

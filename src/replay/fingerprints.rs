@@ -25,11 +25,11 @@
 //! a choice between two homes, and resizing the table while it is in use.
 
 use super::Verdict;
+use super::map::{LINE_WORDS, Map};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Lines on a path: at the planned load nearly all paths end in the first.
 const PATH_LINES: u32 = 16;
-const LINE_WORDS: usize = 8;
 const WORD_LANES: u64 = 4;
 const LINE_LANES: u64 = LINE_WORDS as u64 * WORD_LANES;
 const LANE_BITS: u32 = 16;
@@ -38,13 +38,9 @@ const ONES: u64 = 0x0001_0001_0001_0001;
 /// How many lines the sample for the fill ratio has: a standard error below 0.002.
 const SAMPLE_LINES: usize = 4096;
 
-#[derive(Default)]
-#[repr(align(64))]
-struct Line([AtomicU64; LINE_WORDS]);
-
 /// The table.
 pub(super) struct Fingerprints {
-    lines: Box<[Line]>,
+    map: Map,
 }
 
 /// Where a hash looks, and for what.
@@ -76,36 +72,35 @@ impl Fingerprints {
     /// A table with at least `lanes` lanes, all free.
     pub(super) fn new(lanes: u64) -> Self {
         let lines = lanes.div_ceil(LINE_LANES).max(u64::from(PATH_LINES));
-        Fingerprints { lines: (0..lines).map(|_| Line::default()).collect() }
+        Fingerprints { map: Map::zeroed(lines) }
     }
 
     /// Test-and-set.
     pub(super) fn insert(&self, place: Place) -> Verdict {
-        let lines = self.lines.len();
-        let mut line = scale(place.home, lines);
-        let stride = 1 + scale(place.stride, lines - 1);
+        let lines = self.map.lines();
+        let mut line = scale(place.home, lines.len());
+        let stride = 1 + scale(place.stride, lines.len() - 1);
         for _ in 0..PATH_LINES {
-            let words = &self.lines[line].0;
+            let words = &lines[line].0;
             for step in 0..LINE_WORDS {
                 if let Some(verdict) = claim(&words[step ^ place.order], place.fingerprint) {
                     return verdict;
                 }
             }
-            line = (line + stride) % lines;
+            line = (line + stride) % lines.len();
         }
         Verdict::Full
     }
 
-    /// Brings the home line into the cache: a load that nobody waits for.
-    pub(super) fn touch(&self, place: Place) {
-        let line = scale(place.home, self.lines.len());
-        std::hint::black_box(self.lines[line].0[place.order].load(Relaxed));
+    /// Starts loading the home line.
+    pub(super) fn prefetch(&self, place: Place) {
+        self.map.prefetch(scale(place.home, self.map.lines().len()));
     }
 
     /// Share of the lanes that are taken, from a sample of lines.
     pub(super) fn fill_ratio(&self) -> f64 {
-        let apart = self.lines.len().div_ceil(SAMPLE_LINES);
-        let sample = self.lines.iter().step_by(apart);
+        let lines = self.map.lines();
+        let sample = lines.iter().step_by(lines.len().div_ceil(SAMPLE_LINES));
         let lanes = sample.len() as u64 * LINE_LANES;
         let taken: u64 = sample.flat_map(|line| &line.0).map(taken_lanes).sum();
         taken as f64 / lanes as f64
