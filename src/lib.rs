@@ -14,3 +14,4 @@ pub mod replay;
 pub mod pool;
 pub mod pki;
 pub mod config;
+pub mod network;
