@@ -27,7 +27,7 @@ pub(super) struct Receiver {
     arrived: ArrayVec<Arrived, BATCH>,
     next: usize,
     /// How many messages to ask for, so that one call brings about one batch of datagrams.
-    messages_max: u32,
+    messages_max: usize,
     /// The kernel's running count of what it dropped, as last seen.
     dropped_seen: u32,
 }
@@ -55,7 +55,7 @@ impl Receiver {
             controls: [Control::EMPTY; BATCH],
             arrived: ArrayVec::new(),
             next: 0,
-            messages_max: BATCH as u32,
+            messages_max: BATCH,
             dropped_seen: 0,
         }
     }
@@ -120,25 +120,13 @@ impl Receiver {
         for (header, ((source, control), vector)) in headers.iter_mut().zip(places) {
             let header = &mut header.msg_hdr;
             header.msg_name = std::ptr::from_mut(source).cast();
-            header.msg_namelen = RawAddress::BYTES as libc::socklen_t;
+            header.msg_namelen = RawAddress::LENGTH;
             header.msg_iov = vector;
             header.msg_iovlen = 1;
             header.msg_control = control.as_mut_ptr();
             header.msg_controllen = Control::BYTES;
         }
-        // SAFETY: `messages_max` is at most BATCH, and that many headers point to an address, a
-        // vector, a control area and a buffer of the sizes they state, all of them ours to write
-        // and alive until the call returns; the kernel keeps none of the pointers.
-        let arrived = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                self.messages_max,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-            )
-        };
-        usize::try_from(arrived).map_err(|_| io::Error::last_os_error())
+        receive_messages(socket, &mut headers[..self.messages_max])
     }
 
     /// Keeps what the kernel said about each message, and asks for as many next time as make
@@ -164,8 +152,19 @@ impl Receiver {
                 taken_bytes: 0,
             });
         }
-        self.messages_max = u32::try_from(BATCH / run_max).unwrap_or(1).max(1);
+        self.messages_max = (BATCH / run_max).max(1);
     }
+}
+
+/// One system call; returns how many messages came.
+fn receive_messages(socket: &Socket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+    let (fd, count) = (socket.as_raw_fd(), u32::try_from(headers.len()).unwrap_or(u32::MAX));
+    let (flags, timeout) = (libc::MSG_DONTWAIT, std::ptr::null_mut());
+    // SAFETY: the caller made each header point to an address, a vector, a control area and a
+    // buffer of the sizes it states, each its own and alive until the call returns; the kernel
+    // writes no more than these sizes and keeps no pointer.
+    let arrived = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, flags, timeout) };
+    usize::try_from(arrived).map_err(|_| io::Error::last_os_error())
 }
 
 fn is_idle(error: &io::Error) -> bool {

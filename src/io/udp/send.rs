@@ -1,9 +1,8 @@
 //! The sending half: one `sendmmsg(2)` for a flush, one message for each run to one address.
 
-use super::DATAGRAM_BYTES_MAX;
 use super::address::RawAddress;
 use super::control::Control;
-use super::{EMPTY_HEADER, EMPTY_VECTOR};
+use super::{DATAGRAM_BYTES_MAX, EMPTY_HEADER, EMPTY_VECTOR};
 use crate::io::{BATCH, PortCounters, Unsent};
 use arrayvec::ArrayVec;
 use socket2::Socket;
@@ -86,16 +85,11 @@ impl Sender {
 
     /// Brings together what goes to one address, first come first, each in its old order.
     fn gather(&mut self) {
-        let Sender { queue, destinations, .. } = self;
-        let mut end = 0;
-        while let Some(&head) = queue.get(end) {
-            end += 1;
-            for index in end..queue.len() {
-                if destinations[queue[index]] == destinations[head] {
-                    queue[end..=index].rotate_right(1);
-                    end += 1;
-                }
-            }
+        let mut rest = self.queue.as_mut_slice();
+        while let Some(&head) = rest.first() {
+            let to = self.destinations[head];
+            let run = bring_forward(rest, |frame| self.destinations[frame] == to);
+            rest = &mut rest[run..];
         }
     }
 
@@ -130,7 +124,7 @@ impl Sender {
             let run = self.run(first);
             let header = &mut header.msg_hdr;
             header.msg_name = self.destinations[*frame].as_ptr().cast_mut().cast();
-            header.msg_namelen = RawAddress::BYTES as libc::socklen_t;
+            header.msg_namelen = RawAddress::LENGTH;
             header.msg_iov = vectors.wrapping_add(first);
             header.msg_iovlen = run;
             if run > 1 {
@@ -174,6 +168,19 @@ impl Sender {
     fn release(&mut self, count: usize) {
         self.free.extend(self.queue.drain(..count));
     }
+}
+
+/// Moves the frames that belong to the front, keeping the order of these and of all others;
+/// returns how many. Allocates nothing, which a stable sort would.
+fn bring_forward(frames: &mut [usize], belongs: impl Fn(usize) -> bool) -> usize {
+    let mut front = 0;
+    for index in 0..frames.len() {
+        if belongs(frames[index]) {
+            frames[front..=index].rotate_right(1);
+            front += 1;
+        }
+    }
+    front
 }
 
 /// One system call; returns how many messages the kernel took, at least one.
