@@ -170,3 +170,44 @@ fn receive_messages(socket: &Socket, headers: &mut [libc::mmsghdr]) -> io::Resul
 fn is_idle(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Port as _;
+    use crate::io::udp::{Options, UdpPort};
+    use std::convert::Infallible;
+
+    /// How many datagrams came in each message, when a batch of them was sent in one flush.
+    fn runs(from: &str, to: &str, toward: Option<&str>, datagram_bytes: usize) -> Vec<usize> {
+        let open = |text: &str| UdpPort::open(&Options::new(text.parse().unwrap(), datagram_bytes));
+        let (mut from, mut to) = (open(from).unwrap(), open(to).unwrap());
+        let ip = toward.map_or(to.local().ip(), |text| text.parse().unwrap());
+        let address = SocketAddr::new(ip, to.local().port());
+        for _ in 0..BATCH {
+            from.send(|_| Ok::<_, Infallible>(address)).unwrap();
+        }
+        from.flush();
+        assert!(from.sender.segments() && to.receiver.coalesces(), "{from} to {to}");
+        let mut lengths = Vec::new();
+        while lengths.iter().sum::<usize>() < BATCH {
+            to.receiver.fetch(&to.socket, &mut to.counters);
+            let run = |message: &Arrived| message.bytes / message.segment_bytes;
+            lengths.extend(to.receiver.arrived.iter().map(run));
+            while to.receiver.hand_over(&mut to.counters, |_, _| {}) > 0 {}
+        }
+        lengths
+    }
+
+    #[test]
+    fn a_run_travels_as_the_longest_packets_that_ip_allows() {
+        assert_eq!(runs("127.77.6.1:0", "127.77.6.2:0", None, 1400), [46, 18]);
+        assert_eq!(runs("[::1]:0", "[::1]:0", None, 1400), [46, 18]);
+        assert_eq!(runs("[::]:0", "[::]:0", Some("127.77.6.3"), 1400), [46, 18]);
+    }
+
+    #[test]
+    fn short_datagrams_travel_as_a_whole_batch() {
+        assert_eq!(runs("127.77.6.4:0", "127.77.6.5:0", None, 100), [64]);
+    }
+}

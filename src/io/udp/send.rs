@@ -77,7 +77,7 @@ impl Sender {
                     counters.sent += count as u64;
                     self.release(count);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_for_later(&error) => break,
                 Err(error) => self.give_up(&error, counters),
             }
         }
@@ -170,6 +170,10 @@ impl Sender {
     }
 }
 
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
 /// Moves the frames that belong to the front, keeping the order of these and of all others;
 /// returns how many. Allocates nothing, which a stable sort would.
 fn bring_forward(frames: &mut [usize], belongs: impl Fn(usize) -> bool) -> usize {
@@ -198,6 +202,9 @@ fn send_messages(socket: &Socket, headers: &mut [libc::mmsghdr]) -> io::Result<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Port as _;
+    use crate::io::udp::socket::set;
+    use crate::io::udp::{Options, UdpPort};
     use std::convert::Infallible;
 
     fn queue(sender: &mut Sender, ports: &[u16]) {
@@ -240,6 +247,28 @@ mod tests {
         sender.give_up(&io::Error::from_raw_os_error(libc::EIO), &mut counters);
         assert_eq!((sender.queued(), sender.run(0)), (4, 1));
         assert_eq!(counters, PortCounters::default());
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_runs_gets_every_datagram_singly() {
+        let open = || UdpPort::open(&Options::new("127.77.7.1:0".parse().unwrap(), 100)).unwrap();
+        let (mut a, mut b) = (open(), open());
+        // Without checksums there is no segmentation: `udp_send_skb` answers EINVAL.
+        set(&a.socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        for number in 0..20 {
+            let to = b.local();
+            a.send(|frame| {
+                frame.fill(number);
+                Ok::<_, Infallible>(to)
+            })
+            .unwrap();
+        }
+        a.flush();
+        assert!(!a.sender.segments());
+        assert_eq!((a.counters().sent, a.queued()), (20, 0));
+        let mut numbers = Vec::new();
+        b.receive(|_, datagram| numbers.push(datagram[0]));
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>());
     }
 
     #[test]
