@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -79,14 +80,17 @@ struct InitArguments {
     #[arg(long, default_value_t = 1024)]
     payload_bytes: usize,
     /// Mean delay at every hop, as "100ms".
-    #[arg(long, default_value = "100ms", value_parser = parse_span)]
-    delay_mean: Nanos,
+    #[arg(long, default_value = "100ms", value_parser = humantime::parse_duration)]
+    delay_mean: Duration,
     /// How long the documents are valid, as "24h".
-    #[arg(long, default_value = "24h", value_parser = parse_span)]
-    valid: Nanos,
-    /// Address of the first node; the others follow, one address each.
-    #[arg(long, default_value = "127.77.0.1:7700")]
-    first_address: std::net::SocketAddr,
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    valid: Duration,
+    /// The address before that of the first node; each node has one of its own.
+    #[arg(long, default_value = "127.77.0.0")]
+    addresses: std::net::Ipv4Addr,
+    /// The UDP port of every node.
+    #[arg(long, default_value_t = 7700)]
+    port: u16,
 }
 
 #[derive(Debug, Args)]
@@ -141,10 +145,27 @@ fn init(arguments: &InitArguments) -> Result<(), Failure> {
         payload_bytes: arguments.payload_bytes,
         delay_mean: arguments.delay_mean,
         valid: arguments.valid,
-        ..network::Options::default()
+        addresses: arguments.addresses,
+        port: arguments.port,
+        ..network::Options::new(arguments.folder.clone())
     };
-    let made = network::init(&arguments.folder, &options, &mut Rng::from_os(), clock::wall())?;
-    print(&format!("{made}\n"))
+    let made = network::init(&options, &mut Rng::from_os(), clock::wall())?;
+    let mut text = format!(
+        "network {}: trust anchor {}, consensus {}, client {}\n",
+        made.network,
+        made.anchor.display(),
+        made.consensus.display(),
+        made.client.display(),
+    );
+    for node in &made.nodes {
+        text.push_str(&format!(
+            "  {}  {}  mixline run {}\n",
+            node.name,
+            node.address,
+            node.config.display()
+        ));
+    }
+    print(&text)
 }
 
 fn run_demo(arguments: &DemoArguments) -> Result<ExitCode, Failure> {
@@ -156,8 +177,9 @@ fn run_demo(arguments: &DemoArguments) -> Result<ExitCode, Failure> {
     };
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, interrupt.clone())
-            .map_err(|error| Failure::new(Status::Failure, format!("cannot hear signals: {error}")))?;
+        signal_hook::flag::register(signal, interrupt.clone()).map_err(|error| {
+            Failure::new(Status::Failure, format!("cannot hear signals: {error}"))
+        })?;
     }
     let report = demo::run(options, &interrupt)?;
     if arguments.json {

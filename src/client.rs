@@ -16,7 +16,7 @@ use crate::message::envelope::{self, Part};
 use crate::pki::{Consensus, MailboxAddress, MailboxKeys, NodeId};
 use crate::route::{self, Recipient, RouteError};
 
-pub use connection::{Connection, ConnectionError};
+pub use connection::{Connection, ConnectionError, network_of};
 use mailbox::MailboxReader;
 
 /// Messages that wait to be sent, at most.

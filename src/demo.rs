@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::network::InitError;
 
+pub use messages::Line;
 use messages::Traffic;
 use network::Network;
 pub use report::Report;
@@ -35,7 +36,7 @@ pub struct Options {
 }
 
 /// Layers of mixes in the demo.
-pub const LAYERS: usize = 3;
+pub const LAYERS: u8 = 3;
 /// Gateways in the demo: the sender's and the recipient's.
 pub const GATEWAYS: usize = 2;
 
@@ -70,7 +71,9 @@ pub enum DemoError {
         status: std::process::ExitStatus,
     },
     /// The network did not come up.
-    #[error("after {seconds} s only {ready} of {nodes} nodes have all their links: is the machine overloaded?")]
+    #[error(
+        "after {seconds} s only {ready} of {nodes} nodes have all their links: is the machine overloaded?"
+    )]
     NotReady {
         /// How many are ready.
         ready: usize,

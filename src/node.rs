@@ -19,7 +19,7 @@ use crate::replay;
 use crate::sphinx::Geometry;
 use crate::worker;
 
-pub use assemble::{Node, Wakers, assemble};
+pub use assemble::{Node, Start, Wakers, assemble};
 pub use control::Control;
 pub use load::{LoadError, load_consensus};
 pub use run::{CONNECTED, Stop, run};
@@ -79,7 +79,9 @@ pub enum NodeError {
     #[error("node {0} is not in the consensus: use the keys that its descriptor was made from")]
     NotListed(NodeId),
     /// Its keys are not those that the consensus lists.
-    #[error("the {kind} key in the key folder is not the one that the consensus lists for node {id}")]
+    #[error(
+        "the {kind} key in the key folder is not the one that the consensus lists for node {id}"
+    )]
     OtherKey {
         /// The node.
         id: NodeId,
@@ -93,8 +95,10 @@ pub enum NodeError {
     #[error(transparent)]
     Port(#[from] OpenError),
     /// Its memory plan does not hold.
-    #[error("{slots} slots of packet memory cannot hold {workers} pools of {packets_max} packets: \
-             raise memory.slots or lower mix.packets_max")]
+    #[error(
+        "{slots} slots of packet memory cannot hold {workers} pools of {packets_max} packets: \
+             raise memory.slots or lower mix.packets_max"
+    )]
     Memory {
         /// Slots in all.
         slots: u32,
@@ -119,13 +123,13 @@ impl Identity {
     pub fn listed(&self) -> Result<&ListedNode, NodeError> {
         let id = self.keys.identity.id();
         let node = self.consensus.node(&id).ok_or(NodeError::NotListed(id))?;
-        if node.link_public() != &self.keys.link.public() {
+        if node.link_public() != self.keys.link.public() {
             return Err(NodeError::OtherKey { id, kind: "link" });
         }
         let epoch = self.consensus.epoch();
         let own = self.epochs.iter().find(|keys| keys.epoch == epoch);
         let own = own.ok_or(NodeError::NoEpochKey(epoch))?;
-        if node.mix_public(epoch) != Some(&own.mix.public()) {
+        if node.mix_public(epoch) != Some(own.mix.public()) {
             return Err(NodeError::OtherKey { id, kind: "mix" });
         }
         Ok(node)
@@ -175,7 +179,7 @@ impl Options {
     pub fn memory_plan(&self, geometry: Geometry) -> String {
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let packets = u64::from(self.slots) * geometry.datagram_bytes() as u64;
-        let replay = replay::Options { packets_max: self.replay_packets_max }.bytes();
+        let replay = replay::Options { packets_max: self.replay_packets_max }.table_bytes();
         let (packets, replay) = (mebibytes(packets), mebibytes(replay));
         format!(
             "packet memory {packets:.0} MiB ({} slots), replay table {replay:.0} MiB an epoch",

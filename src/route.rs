@@ -85,7 +85,10 @@ fn random_path(
     rng: &mut Rng,
 ) -> Result<Vec<RouteHop>, RouteError> {
     let gateway = |id: &NodeId| {
-        consensus.node(id).filter(|node| node.role() == Role::Gateway).ok_or(RouteError::UnknownGateway(*id))
+        consensus
+            .node(id)
+            .filter(|node| node.role() == Role::Gateway)
+            .ok_or(RouteError::UnknownGateway(*id))
     };
     let mut nodes = vec![gateway(first)?];
     for layer in 1..=consensus.parameters().layers {
@@ -106,11 +109,7 @@ fn random_mix<'a>(layer: &'a [Node], rng: &mut Rng) -> Option<&'a Node> {
     })
 }
 
-fn hop(
-    consensus: &Consensus,
-    node: &Node,
-    rng: &mut Rng,
-) -> Result<RouteHop, RouteError> {
+fn hop(consensus: &Consensus, node: &Node, rng: &mut Rng) -> Result<RouteHop, RouteError> {
     let epoch = consensus.epoch();
     let public_key = *node.mix_public(epoch).ok_or(RouteError::NoKey(node.id(), epoch))?;
     let mean = consensus.parameters().delay_mean;

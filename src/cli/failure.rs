@@ -32,7 +32,7 @@ pub enum Status {
 }
 
 /// A command that failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     status: u8,
     message: String,
@@ -94,7 +94,6 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Port(error) => error.into(),
-            NodeError::Key(error) => error.into(),
             NodeError::Notify(_) => Failure::new(Status::Unavailable, error),
             _ => Failure::new(Status::Configuration, error),
         }

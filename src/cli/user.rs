@@ -14,14 +14,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::{Failure, Status, parse_span, print};
 use crate::client::{Client, Connection};
 use crate::clock::{self, Nanos};
-use crate::config::ClientFile;
+use crate::config::{ClientFile, GatewayChoice};
 use crate::crypto::random::Rng;
 use crate::demo::Line;
 use crate::host;
 use crate::io::udp::{self, UdpPort};
 use crate::io::wake::{self, Sleeper, Waker};
 use crate::node::load_consensus;
-use crate::pki::{Consensus, MailboxAddress, MailboxKeys, Node};
+use crate::pki::{Consensus, MailboxAddress, MailboxKeys, Node, Role};
 
 /// How long a gateway may take to let us in.
 const CONNECT_MAX: Nanos = Nanos::from_secs(15);
@@ -45,7 +45,7 @@ pub(super) struct SendArguments {
     lines: bool,
     /// The gateway to enter by: its name or identity; the configuration names the default.
     #[arg(long)]
-    gateway: Option<String>,
+    gateway: Option<GatewayChoice>,
     /// Stop when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
@@ -60,7 +60,7 @@ pub(super) struct ReceiveArguments {
     mailbox: Option<PathBuf>,
     /// The gateway that keeps the mailbox: its name or identity.
     #[arg(long)]
-    gateway: Option<String>,
+    gateway: Option<GatewayChoice>,
     /// Stop after so many messages.
     #[arg(long)]
     count: Option<u64>,
@@ -90,7 +90,7 @@ pub(super) fn send(arguments: &SendArguments) -> Result<(), Failure> {
         host::die_with_parent();
     }
     let file = ClientFile::load(&arguments.file)?;
-    let mut session = Session::start(&file, arguments.gateway.as_deref(), None)?;
+    let mut session = Session::start(&file, arguments.gateway.as_ref(), None)?;
     let messages = read_messages(arguments, session.waker.clone());
     session.connect()?;
     loop {
@@ -116,7 +116,7 @@ pub(super) fn receive(arguments: &ReceiveArguments) -> Result<(), Failure> {
     let file = ClientFile::load(&arguments.file)?;
     let path = arguments.mailbox.as_ref().unwrap_or(&file.mailbox);
     let keys = load_or_make(path)?;
-    let mut session = Session::start(&file, arguments.gateway.as_deref(), Some(keys))?;
+    let mut session = Session::start(&file, arguments.gateway.as_ref(), Some(keys))?;
     session.connect()?;
     if let Some(address) = session.client.address() {
         let line = if arguments.json {
@@ -153,7 +153,7 @@ pub(super) fn receive(arguments: &ReceiveArguments) -> Result<(), Failure> {
 impl Session {
     fn start(
         file: &ClientFile,
-        gateway: Option<&str>,
+        gateway: Option<&GatewayChoice>,
         keys: Option<MailboxKeys>,
     ) -> Result<Self, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -163,7 +163,7 @@ impl Session {
             })?;
         }
         let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
-        let node = choose_gateway(&consensus, gateway.or(file.gateway.as_deref()))?;
+        let node = choose_gateway(&consensus, gateway.or(file.gateway.as_ref()))?;
         let address = node.addresses().first().copied().ok_or_else(|| {
             Failure::new(Status::Configuration, format!("gateway {} has no address", node.name()))
         })?;
@@ -175,8 +175,9 @@ impl Session {
         let port = UdpPort::open(&udp::Options::new(local, datagram_bytes))?;
         let (sleeper, waker) = wake::pair()?;
         let mut rng = Rng::from_os();
-        let connection = Connection::new(&consensus, node, port, clock::now(), &mut rng)
-            .map_err(|error| Failure::new(Status::Configuration, error))?;
+        let connection =
+            Connection::new(&consensus, node, port, clock::now(), clock::wall(), &mut rng)
+                .map_err(|error| Failure::new(Status::Configuration, error))?;
         let gateway = format!("{} at {address}", node.name());
         let client = Client::new(connection, consensus.clone(), node.id(), keys, rng);
         Ok(Session { client, gateway, sleeper, waker, stop })
@@ -221,19 +222,21 @@ impl Session {
     }
 }
 
-/// The gateway that `wanted` names, by name or identity.
-fn choose_gateway<'a>(consensus: &'a Consensus, wanted: Option<&str>) -> Result<&'a Node, Failure> {
-    let found = wanted.and_then(|wanted| {
-        consensus
-            .gateways()
-            .iter()
-            .find(|node| node.name() == wanted || node.id().to_string() == wanted)
-    });
-    found.ok_or_else(|| {
+/// The gateway that `wanted` names.
+fn choose_gateway<'a>(
+    consensus: &'a Consensus,
+    wanted: Option<&GatewayChoice>,
+) -> Result<&'a Node, Failure> {
+    let found = match wanted {
+        Some(GatewayChoice::Id(id)) => consensus.node(id),
+        Some(GatewayChoice::Name(name)) => consensus.node_named(name),
+        None => None,
+    };
+    found.filter(|node| node.role() == Role::Gateway).ok_or_else(|| {
         let names: Vec<_> = consensus.gateways().iter().map(Node::name).collect();
         let names = names.join(", ");
         let message = match wanted {
-            Some(wanted) => format!("the consensus has no gateway {wanted:?}; it has {names}"),
+            Some(wanted) => format!("{wanted} is no gateway of the consensus: it has {names}"),
             None => format!("no gateway chosen: use --gateway with one of {names}"),
         };
         Failure::new(Status::Usage, message)
@@ -262,8 +265,8 @@ fn read_messages(arguments: &SendArguments, waker: Waker) -> Receiver<Result<Vec
         match message {
             Some(message) => _ = give(Ok(message.into_bytes())),
             None if lines => {
-                let all = std::io::stdin().lock().lines().map(read_line);
-                all.take_while(|message| give(message.clone())).for_each(drop);
+                let mut all = std::io::stdin().lock().lines().map(read_line);
+                while all.next().is_some_and(&give) {}
             }
             None => {
                 let mut bytes = Vec::new();

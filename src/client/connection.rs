@@ -29,6 +29,17 @@ pub enum ConnectionError {
     MailboxRefused,
 }
 
+/// What the link protocol must know of a network.
+pub fn network_of(consensus: &Consensus) -> Network {
+    let geometry = consensus.geometry();
+    Network {
+        genesis: consensus.genesis(),
+        geometry_hash: geometry.hash(),
+        datagram_bytes: geometry.datagram_bytes(),
+        sphinx_frame_bytes: geometry.frame_bytes(),
+    }
+}
+
 /// A link to one gateway.
 #[derive(Debug)]
 pub struct Connection<P> {
@@ -66,7 +77,7 @@ impl<P: Port> Connection<P> {
             link_public: *gateway.link_public(),
             kem_public: Arc::from(kem_public),
         };
-        let network = Network::of(consensus);
+        let network = network_of(consensus);
         let capacity = Capacity { nodes: 1, clients: 0 };
         let sessions = Sessions::new(&network, capacity, None);
         let options = link::Options::default();

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,15 +12,18 @@ use serde::Deserialize;
 use super::processes::Process;
 use super::report::Progress;
 use super::{DemoError, GATEWAYS, Interrupt, LAYERS, Options, check};
-use crate::clock::{self, Nanos};
+use crate::clock;
 use crate::crypto::random::Rng;
 use crate::message::envelope;
-use crate::network;
+use crate::network::{self, NodeSummary};
 use crate::node::Totals;
+use crate::pki::{Rate, Rates};
 use crate::sphinx::Geometry;
 
 /// The port of every node of a demo; their addresses differ.
 const PORT: u16 = 7700;
+/// How often the demo's clients send.
+const MESSAGE_RATE: Rate = Rate::per_second(200);
 /// How long the network may take to connect all its links.
 const READY_MAX: Duration = Duration::from_secs(30);
 /// How long a node may take to end.
@@ -32,6 +35,7 @@ const CLIENT_MAX: Duration = Duration::from_secs(15);
 pub(super) struct Network {
     folder: Folder,
     nodes: Vec<Process>,
+    client_config: PathBuf,
 }
 
 /// The receiving client and the address that it printed.
@@ -51,29 +55,28 @@ impl Network {
             mixes: options.mixes,
             layers: LAYERS,
             gateways: GATEWAYS,
-            delay_mean: Nanos::from_millis(100),
-            lambda_p_milli: 200_000,
+            rates: Rates { payload: MESSAGE_RATE, ..Rates::default() },
             addresses: free_addresses(options.mixes + GATEWAYS)?,
-            ..network::Options::default()
+            port: PORT,
+            ..network::Options::new(folder.0.join("network"))
         };
-        let made = network::init(&folder.0, &layout, &mut Rng::from_os(), clock::wall())?;
+        let made = network::init(&layout, &mut Rng::from_os(), clock::wall())?;
         let socket = folder.0.join("notify");
         let notify = UnixDatagram::bind(&socket)
             .map_err(|source| DemoError::Folder { path: socket.clone(), source })?;
         let mut nodes = Vec::new();
-        for name in &made.nodes {
-            let file = folder.0.join("nodes").join(name).join("mixline.toml");
-            let arguments = [OsStr::new("run"), "--die-with-parent".as_ref(), file.as_ref()];
+        for NodeSummary { name, config, .. } in &made.nodes {
+            let arguments = [OsStr::new("run"), "--die-with-parent".as_ref(), config.as_ref()];
             nodes.push(Process::start(name, arguments, &[("NOTIFY_SOCKET", socket.as_ref())])?);
         }
-        let mut network = Network { folder, nodes };
+        let mut network = Network { folder, nodes, client_config: made.client };
         network.wait_until_connected(&notify, interrupt, progress)?;
         Ok(network)
     }
 
     pub(super) fn start_receiver(&self) -> Result<Receiver, DemoError> {
         let name = "receiving client";
-        let config = self.client_config();
+        let config = &self.client_config;
         let mailbox = self.folder.0.join("mailbox.key");
         let process = Process::start(
             name,
@@ -101,7 +104,7 @@ impl Network {
     }
 
     pub(super) fn start_sender(&self, address: &str) -> Result<Process, DemoError> {
-        let config = self.client_config();
+        let config = &self.client_config;
         Process::start(
             "sending client",
             [
@@ -138,17 +141,12 @@ impl Network {
     }
 
     pub(super) fn how_to_use(&self) -> String {
-        let config = self.client_config();
-        let config = config.display();
+        let config = self.client_config.display();
         format!(
             "The network is running until Ctrl-C. From two other terminals:\n  \
              mixline recv {config}      (prints its address, then what arrives)\n  \
              echo hello | mixline send --to ADDRESS {config}"
         )
-    }
-
-    fn client_config(&self) -> PathBuf {
-        self.folder.0.join("client.toml")
     }
 
     fn wait_until_connected(
@@ -207,20 +205,18 @@ fn private_folder(path: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)
 }
 
-/// Loopback addresses that nobody uses: one subnet of 127.77.0.0/16 a demo, so that several run
+/// The address before `count` loopback addresses that nobody uses: one subnet of 127.77.0.0/16 a demo, so that several run
 /// side by side.
-fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, DemoError> {
+fn free_addresses(count: usize) -> Result<Ipv4Addr, DemoError> {
     let mut rng = Rng::from_os();
     for _ in 0..16 {
         let subnet = u8::try_from(rng.below(256)).unwrap_or(0);
-        let addresses: Vec<SocketAddr> = (1..=count)
-            .map(|host| {
-                let host = u8::try_from(host % 255).unwrap_or(1);
-                (Ipv4Addr::new(127, 77, subnet, host), PORT).into()
-            })
-            .collect();
-        if addresses.iter().all(|address| UdpSocket::bind(address).is_ok()) {
-            return Ok(addresses);
+        let free = (1..=count).all(|host| {
+            let host = u8::try_from(host).unwrap_or(u8::MAX);
+            UdpSocket::bind((Ipv4Addr::new(127, 77, subnet, host), PORT)).is_ok()
+        });
+        if free {
+            return Ok(Ipv4Addr::new(127, 77, subnet, 0));
         }
     }
     Err(DemoError::NoAddresses { port: PORT })

@@ -151,7 +151,12 @@ impl Report {
         let mixes = self.nodes - GATEWAYS;
         let dropped = match self.drops.len() {
             0 => "none".to_owned(),
-            _ => self.drops.iter().map(|(why, n)| format!("{n} {why}")).collect::<Vec<_>>().join(", "),
+            _ => self
+                .drops
+                .iter()
+                .map(|(why, n)| format!("{n} {why}"))
+                .collect::<Vec<_>>()
+                .join(", "),
         };
         vec![
             ("network", format!("{mixes} mixes in {LAYERS} layers, {GATEWAYS} gateways")),

@@ -23,7 +23,7 @@ pub enum Item<'a> {
     Result {
         /// The request.
         request: u32,
-        /// 0 is well.
+        /// [`Outcome::code`].
         code: u8,
     },
     /// Asks for a piece of an object of the directory.
@@ -90,6 +90,37 @@ pub struct ObjectData<'a> {
 impl ObjectData<'_> {
     /// Bytes of the item in front of the piece.
     pub const OVERHEAD_BYTES: usize = HEADER_BYTES + 12;
+}
+
+/// How a request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Well.
+    Done,
+    /// It was not allowed, or made no sense.
+    Refused,
+    /// There is no room for it.
+    Full,
+}
+
+impl Outcome {
+    /// As it is sent.
+    pub const fn code(self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::Refused => 1,
+            Outcome::Full => 2,
+        }
+    }
+
+    /// What a code says; codes of later versions are refusals to this one.
+    pub const fn of(code: u8) -> Self {
+        match code {
+            0 => Outcome::Done,
+            2 => Outcome::Full,
+            _ => Outcome::Refused,
+        }
+    }
 }
 
 const ECHO: u8 = 0x01;
@@ -199,6 +230,19 @@ impl<'a> Item<'a> {
             _ => return Ok(None),
         };
         fields.end(item)
+    }
+
+    /// The body of a frame that holds this item alone.
+    pub fn to_body(&self) -> Vec<u8> {
+        const PART_BYTES_MAX: usize = HEADER_BYTES + 4 + 32 + 8 + 64;
+        let piece = if let Item::ObjectData(piece) = self { piece.bytes.len() } else { 0 };
+        let mut body = vec![0; PART_BYTES_MAX + piece];
+        let mut writer = Writer::new(&mut body);
+        let written = self.write(&mut writer);
+        assert!(written.is_ok(), "the largest item fits");
+        let length = writer.length();
+        body.truncate(length);
+        body
     }
 
     /// The type, and the value in up to four parts.

@@ -77,15 +77,19 @@ impl Frame {
 /// | --- | --- | --- |
 /// | 0 | 8 | number in the mailbox, little endian |
 /// | 8 | 1 | flags |
-/// | 9 | 7 | zero |
+/// | 9 | 2 | how many numbers before this one the oldest waiting payload has, little endian |
+/// | 11 | 5 | zero |
 /// | 16 | 16 | identifier of the reply block, or zeros |
 /// | 32 | P | payload |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery<'a> {
     /// The payload's number in the mailbox.
     pub number: u64,
-    /// What kind of payload it is.
+    /// What kind of payload it is; 0.
     pub flags: u8,
+    /// How far behind this one the oldest waiting payload is: everything older is acknowledged, so
+    /// a client that comes new or late knows where its mailbox begins.
+    pub behind: u16,
     /// Of the reply block by which it came, or zeros.
     pub surb: [u8; 16],
     /// The payload.
@@ -111,6 +115,7 @@ impl<'a> Delivery<'a> {
         header.fill(0);
         header[..8].copy_from_slice(&self.number.to_le_bytes());
         header[8] = self.flags;
+        header[9..11].copy_from_slice(&self.behind.to_le_bytes());
         header[16..].copy_from_slice(&self.surb);
         payload.copy_from_slice(self.payload);
         Ok(length)
@@ -122,13 +127,15 @@ impl<'a> Delivery<'a> {
     /// [`Malformed`] if it is too short or its zeros are not.
     pub fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let (number, rest) = body.split_first_chunk::<8>().ok_or(Malformed)?;
-        let ([flags, zeros @ ..], rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+        let ([flags, low, high, zeros @ ..], rest) =
+            rest.split_first_chunk::<8>().ok_or(Malformed)?;
         let (surb, payload) = rest.split_first_chunk::<16>().ok_or(Malformed)?;
         if zeros.iter().any(|&byte| byte != 0) {
             return Err(Malformed);
         }
         let number = u64::from_le_bytes(*number);
-        Ok(Delivery { number, flags: *flags, surb: *surb, payload })
+        let behind = u16::from_le_bytes([*low, *high]);
+        Ok(Delivery { number, flags: *flags, behind, surb: *surb, payload })
     }
 }
 
@@ -175,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_delivery_comes_back_as_it_was() {
-        let delivery = Delivery { number: 1 << 40, flags: 3, surb: [7; 16], payload: &[9; 100] };
+        let delivery =
+            Delivery { number: 1 << 40, flags: 3, behind: 500, surb: [7; 16], payload: &[9; 100] };
         let mut body = [0xff; 132];
         assert_eq!(delivery.encode(&mut body), Ok(132));
         assert_eq!(Delivery::decode(&body), Ok(delivery));

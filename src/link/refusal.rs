@@ -93,6 +93,12 @@ impl Refusal {
         }
     }
 
+    /// Whether the datagram belongs to no session, so that it may be a handshake's: ask
+    /// [`super::Sessions::gate`].
+    pub const fn may_be_handshake(self) -> bool {
+        matches!(self, Refusal::UnknownSource | Refusal::NotThisKey)
+    }
+
     /// The reason's place in [`Refusal::ALL`], for an array of counters.
     pub const fn index(self) -> usize {
         self as usize

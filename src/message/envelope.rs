@@ -14,7 +14,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::crypto::aead::{self, TAG_BYTES};
+use crate::crypto::aead::{self, NONCE_BYTES, TAG_BYTES};
 use crate::crypto::random::Rng;
 use crate::crypto::{sha256, x25519};
 
@@ -62,8 +62,8 @@ pub fn seal(part: &Part, recipient: &[u8; 32], rng: &mut Rng) -> Result<Vec<u8>,
     plain.extend_from_slice(&part.content);
     let mut sealed = vec![0; EPHEMERAL_BYTES + plain.len() + TAG_BYTES];
     sealed[..EPHEMERAL_BYTES].copy_from_slice(&public);
-    let (body, tag) = sealed[EPHEMERAL_BYTES..].split_at_mut(plain.len());
-    aead::Key::new(&key).seal(&[0; 12], &plain, body, tag);
+    let (body, tag) = sealed[EPHEMERAL_BYTES..].split_last_chunk_mut().ok_or(NotOpened)?;
+    aead::Key::new(&key).seal(&[0; NONCE_BYTES], &[], &plain, body, tag);
     Ok(sealed)
 }
 
@@ -77,9 +77,9 @@ pub fn open(sealed: &[u8], secret: &x25519::Secret) -> Result<Part, NotOpened> {
     let (body, tag) = rest.split_at(plain_bytes);
     let key = key(secret, ephemeral, ephemeral, &secret.public())?;
     let mut plain = vec![0; plain_bytes];
-    if !aead::Key::new(&key).open(&[0; 12], body, tag, &mut plain) {
-        return Err(NotOpened);
-    }
+    aead::Key::new(&key)
+        .open(&[0; NONCE_BYTES], &[], body, tag, &mut plain)
+        .map_err(|aead::Forged| NotOpened)?;
     let (id, rest) = plain.split_first_chunk::<ID_BYTES>().ok_or(NotOpened)?;
     let (number, rest) = rest.split_first_chunk::<2>().ok_or(NotOpened)?;
     let (count, content) = rest.split_first_chunk::<2>().ok_or(NotOpened)?;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::client::network_of;
 use crate::clock::{Nanos, UnixMicros};
 use crate::crypto::random::Rng;
+use crate::crypto::{kem, x25519};
 use crate::gateway::Gateway;
 use crate::io::Port;
 use crate::io::wake::Waker;
@@ -13,10 +15,10 @@ use crate::pool::{self, Pool};
 use crate::replay::{self, EpochKey};
 use crate::route;
 use crate::store::{self, Store};
-use crate::worker::rings::{Inbox, Rings};
+use crate::worker::rings::Inbox;
 use crate::worker::slab::{Slab, SlotCache};
 use crate::worker::tables::Tables;
-use crate::worker::{self, Worker};
+use crate::worker::{self, Rings, Worker};
 
 use super::control::{self, Control};
 use super::{Identity, NodeError, Options};
@@ -68,7 +70,7 @@ pub fn assemble<P: Port>(
     options.check_memory()?;
     let consensus = &identity.consensus;
     let neighbours = identity.neighbours()?;
-    let network = network_of(identity);
+    let network = network_of(consensus);
     let capacity = capacity(identity, options, neighbours.len())?;
     let links = links(identity, network.clone(), capacity, &neighbours, start, rng)?;
     let tables = Arc::new(tables(identity, options, &links, &neighbours, rng)?);
@@ -86,7 +88,7 @@ pub fn assemble<P: Port>(
         Worker::new(worker::Parts {
             number,
             port,
-            sessions: Sessions::new(&network, capacity, Some(&link_public)),
+            sessions: Sessions::new(&network, capacity, Some(link_public)),
             pool: Pool::new(pool_options, rng.fork()),
             slots: SlotCache::new(slab.clone()),
             tables: tables.clone(),
@@ -105,18 +107,9 @@ pub fn assemble<P: Port>(
         upcalls,
         slots: SlotCache::new(slab),
         geometry: consensus.geometry(),
+        neighbours: capacity.nodes,
     });
     Ok(Node { control, workers })
-}
-
-fn network_of(identity: &Identity) -> Network {
-    let geometry = identity.consensus.geometry();
-    Network {
-        genesis: identity.consensus.genesis(),
-        geometry_hash: geometry.hash(),
-        datagram_bytes: geometry.datagram_bytes(),
-        sphinx_frame_bytes: geometry.frame_bytes(),
-    }
 }
 
 fn capacity(identity: &Identity, options: &Options, nodes: usize) -> Result<Capacity, NodeError> {
@@ -138,8 +131,8 @@ fn links(
     let keys = &identity.keys;
     let local = Local::Node {
         id: keys.identity.id().0,
-        link: keys.link.clone(),
-        kem: identity.epochs.iter().map(|epoch| epoch.kem.clone()).collect(),
+        link: x25519::Secret::from_bytes(*keys.link.secret()),
+        kem: identity.epochs.iter().filter_map(kem_secret).collect(),
     };
     let options = link::Options::default();
     let mut links = Links::new(options, network, capacity, local, rng.fork(), start.wall);
@@ -148,6 +141,10 @@ fn links(
     let without_place = links.set_peers(&peers, start.now);
     assert!(without_place == 0, "the capacity is made for these neighbours");
     Ok(links)
+}
+
+fn kem_secret(keys: &EpochKeys) -> Option<Arc<kem::Secret>> {
+    kem::Secret::from_bytes(keys.kem.secret()).ok().map(Arc::new)
 }
 
 /// A neighbour as the link protocol knows it; none if it has no address or no key of the epoch.
@@ -169,7 +166,10 @@ fn tables(
 ) -> Result<Tables, NodeError> {
     let replay = replay::Options { packets_max: options.replay_packets_max };
     let mut epoch_key = |keys: &EpochKeys| {
-        (route::epoch_byte(keys.epoch), Arc::new(EpochKey::new(keys.mix.clone(), replay, rng)))
+        (
+            route::epoch_byte(keys.epoch),
+            Arc::new(EpochKey::new(x25519::Secret::from_bytes(*keys.mix.secret()), replay, rng)),
+        )
     };
     let parameters = identity.consensus.parameters();
     Ok(Tables {

@@ -55,6 +55,8 @@ pub struct Parts {
     pub slots: SlotCache,
     /// All sizes.
     pub geometry: Geometry,
+    /// Links to neighbours: the first of all.
+    pub neighbours: u32,
 }
 
 /// The control side of a node.
@@ -67,19 +69,20 @@ pub struct Control {
     slots: SlotCache,
     geometry: Geometry,
     counts: Arc<ControlCounts>,
+    neighbours: u32,
     links_up: usize,
 }
 
 impl Control {
     /// The control side made of `parts`.
     pub fn new(parts: Parts) -> Self {
-        let Parts { links, gateway, workers, upcalls, slots, geometry } = parts;
+        let Parts { links, gateway, workers, upcalls, slots, geometry, neighbours } = parts;
         let seats = workers
             .into_iter()
             .map(|commands| Seat { commands, backlog: VecDeque::new() })
             .collect();
         let counts = Arc::default();
-        Control { links, gateway, seats, upcalls, slots, geometry, counts, links_up: 0 }
+        Control { links, gateway, seats, upcalls, slots, geometry, counts, neighbours, links_up: 0 }
     }
 
     /// One turn at `now`. Returns how much it found to do.
@@ -221,12 +224,12 @@ impl Control {
 
     fn note(&mut self, event: Event) {
         match event {
-            Event::Up { .. } => self.links_up += 1,
+            Event::Up { link } if link.0 < self.neighbours => self.links_up += 1,
+            Event::Down { link } if link.0 < self.neighbours => self.links_up -= 1,
             Event::Down { link } => {
                 if let Some(gateway) = &mut self.gateway {
                     gateway.client_gone(link);
                 }
-                self.links_up = self.links_up.saturating_sub(1);
             }
             _ => {}
         }

@@ -6,14 +6,14 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// The line to whoever started the node; silent when nobody listens.
 #[derive(Debug)]
-pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);
+pub(super) struct Notifier(Option<(UnixDatagram, SocketAddr)>);
 
 impl Notifier {
     /// Takes the socket that `NOTIFY_SOCKET` names: a path, or `@` and an abstract name.
     ///
     /// # Errors
     /// When the variable is set and its socket cannot be used.
-    pub fn from_environment() -> io::Result<Self> {
+    pub(super) fn from_environment() -> io::Result<Self> {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(Notifier(None)) };
         let address = match name.as_encoded_bytes().strip_prefix(b"@") {
             Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
@@ -23,7 +23,7 @@ impl Notifier {
     }
 
     /// Sends `state`: assignments, one a line. A manager that has gone away is not an error.
-    pub fn tell(&self, state: &str) {
+    pub(super) fn tell(&self, state: &str) {
         if let Some((socket, address)) = &self.0 {
             let _ = socket.send_to_addr(state.as_bytes(), address);
         }

@@ -7,7 +7,7 @@ use std::thread;
 
 use super::control::Control;
 use super::notify::Notifier;
-use super::{Identity, Node, NodeError, Options, Totals, Wakers, assemble};
+use super::{Identity, Node, NodeError, Options, Start, Totals, Wakers, assemble};
 use crate::clock::{self, Nanos};
 use crate::crypto::random::Rng;
 use crate::host;
@@ -70,7 +70,8 @@ pub fn run(
     let wakers = Wakers { control: control_waker.clone(), workers };
     stop.wakes(control_waker);
     let ports = open_ports(identity, options, address)?;
-    let node = assemble(identity, options, ports, &wakers, clock::now(), &mut Rng::from_os())?;
+    let start = Start { now: clock::now(), wall: clock::wall() };
+    let node = assemble(identity, options, ports, &wakers, start, &mut Rng::from_os())?;
     let Node { mut control, workers } = node;
     let counts: Vec<Arc<Counts>> = workers.iter().map(|worker| worker.counts().clone()).collect();
     let halt = AtomicBool::new(false);

@@ -7,7 +7,7 @@ use crate::metrics::Counter;
 use crate::{link, sphinx};
 
 /// Why a packet was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The link refused the datagram.
     Link(link::Refusal),
@@ -18,7 +18,7 @@ pub enum Reason {
 }
 
 /// What the worker itself refuses, between link and pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The three reserved bytes behind the packet are not zero.
     BadTail,

@@ -4,7 +4,7 @@ use super::rings::{Command, HandOff};
 use super::{BATCH, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
-use crate::link::{Frame, LinkIndex};
+use crate::link::Frame;
 
 impl<P: Port> Worker<P> {
     /// Carries out at most a batch of commands; returns how many.

@@ -16,7 +16,9 @@ impl<P: Port> Worker<P> {
         for (arrival, outcome) in arrivals.into_iter().zip(outcomes) {
             let slot = arrival.slot;
             let routed = match outcome {
-                Ok(Hop::Forward { next, delay }) => self.forward(slot, &next, delay, now),
+                Ok(Hop::Forward { next, delay_ns }) => {
+                    self.forward(slot, &next, Nanos(delay_ns), now)
+                }
                 Ok(Hop::Final { destination, identifier }) => {
                     self.deliver(slot, destination, identifier)
                 }

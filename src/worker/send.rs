@@ -19,8 +19,7 @@ impl<P: Port> Worker<P> {
                 port.flush();
             }
             let body = &slots.slab().bytes(&slot)[..frame_bytes];
-            let sealed =
-                port.send(|out| sessions.seal(link, Frame::Sphinx, body, out, now));
+            let sealed = port.send(|out| sessions.seal(link, Frame::Sphinx, body, out, now));
             match sealed {
                 Ok(()) => counts.packets_out.add(1),
                 Err(unsent) => counts.drops.count(unsent),

@@ -109,7 +109,10 @@ fn consensus(
         parameters: Parameters {
             layers: shape.layers,
             delay_mean: shape.delay_mean,
-            rates: Rates { payload: Rate::per_second(shape.messages_per_second), ..Rates::default() },
+            rates: Rates {
+                payload: Rate::per_second(shape.messages_per_second),
+                ..Rates::default()
+            },
             geometry: Geometry::DEFAULT,
         },
         mixes: descriptors[..mixes].iter().enumerate().map(placed).collect(),
