@@ -75,6 +75,9 @@ impl Sleeper {
     /// Sleeps until `port` has something to receive (or room to send, if datagrams wait for it),
     /// a [`Waker`] calls, a signal comes, or `until`, given that it is `now`. May return early
     /// for nothing; the caller looks at everything again.
+    ///
+    /// Only a port whose last [`Port::receive`] gave nothing may be slept on: it may hold more
+    /// than one call hands over, which the kernel does not know of.
     pub fn sleep(&mut self, port: &impl Port, now: Nanos, until: Nanos) {
         // Relaxed: only its place in the order of changes matters, the swap below acquires.
         let state = &self.0.state;
