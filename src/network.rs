@@ -57,7 +57,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// A small network of test on this machine's loopback addresses.
+    /// A small test network on this machine's loopback addresses.
     pub fn new(folder: PathBuf) -> Self {
         Options {
             folder,

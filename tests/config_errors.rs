@@ -4,6 +4,7 @@ use mixline::config::{
     CLIENT_KEYS, ClientFile, ConfigError, Fault, GatewayChoice, Key, LogLevel, NETWORK_KEYS,
     NODE_KEYS, NodeFile, PortMode, example, parse_anchor,
 };
+use mixline::crypto::random::Rng;
 use mixline::pki::NodeId;
 use std::path::{Path, PathBuf};
 
@@ -114,6 +115,27 @@ fn a_file_that_is_no_toml_is_shown_at_its_first_fault() {
         let error = parse_node(text).unwrap_err();
         assert!(error.to_string().contains('^'), "{error}");
     }
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let mut rng = Rng::from_seed([1; 32]);
+    let whole = example("x", NODE_KEYS, &[("node.listen", "[\"127.0.0.1:1\", \"é\"]".into())]);
+    let whole = whole.replace("\n#", "\n").into_bytes();
+    let below = |rng: &mut Rng, bound: usize| rng.below(u32::try_from(bound).unwrap()) as usize;
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..=rng.below(4) {
+            let place = below(&mut rng, bytes.len());
+            bytes[place] = b"\"'[]{}=\n\t#\\\r0a.\0"[below(&mut rng, 16)];
+        }
+        bytes.truncate(below(&mut rng, 2 * bytes.len()));
+        let text = String::from_utf8_lossy(&bytes);
+        if let Err(error) = parse_node(&text) {
+            assert!(error.to_string().contains('^'), "{error}");
+        }
+    }
+    assert!(parse_node(&format!("a = {}", "[".repeat(100_000))).is_err());
 }
 
 #[test]

@@ -101,6 +101,7 @@ impl Files {
             ("workers.count", "1".into()),
             ("workers.pin", "false".into()),
             ("memory.slots", SLOTS.to_string()),
+            ("mix.packets_max", (SLOTS / 4 * 3).to_string()),
         ];
         let heading = format!("The mixline node {name}.");
         let text = config::example(&heading, NODE_KEYS, &values);

@@ -69,9 +69,7 @@ pub struct EpochPublic {
 impl EpochPublic {
     /// The public halves of `keys`.
     pub fn of(keys: &EpochKeys) -> Self {
-        let mut kem = [0; KEM_PUBLIC_BYTES];
-        kem.copy_from_slice(keys.kem.public());
-        EpochPublic { epoch: keys.epoch, mix: *keys.mix.public(), kem }
+        EpochPublic { epoch: keys.epoch, mix: *keys.mix.public(), kem: *keys.kem.public() }
     }
 }
 
