@@ -16,7 +16,7 @@ mod parameters;
 pub use anchor::{AnchorError, TrustAnchor};
 pub use codec::CodecError;
 pub use consensus::{Consensus, ConsensusDraft, ConsensusError, Node, PlacedMix};
-pub use descriptor::{Descriptor, DescriptorError, DescriptorFields, EpochPublic};
+pub use descriptor::{Descriptor, DescriptorError, DescriptorFields, EpochPublic, is_reachable};
 pub use keys::{AgreementKey, EpochKeys, KEM_PUBLIC_BYTES, KEM_SECRET_BYTES, KemKey};
 pub use keys::{KeyError, KeyFolder, NodeKeys, SigningKey};
 pub use mailbox::{MailboxAddress, MailboxAddressError, MailboxKeys};

@@ -69,9 +69,7 @@ pub struct EpochPublic {
 impl EpochPublic {
     /// The public halves of `keys`.
     pub fn of(keys: &EpochKeys) -> Self {
-        let mut kem = [0; KEM_PUBLIC_BYTES];
-        kem.copy_from_slice(keys.kem.public());
-        EpochPublic { epoch: keys.epoch, mix: *keys.mix.public(), kem }
+        EpochPublic { epoch: keys.epoch, mix: *keys.mix.public(), kem: *keys.kem.public() }
     }
 }
 
@@ -261,8 +259,13 @@ fn address(bytes: &[u8]) -> Option<SocketAddr> {
         16 => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(ip).ok()?)),
         _ => return None,
     };
-    let port = u16::from_be_bytes(*port);
-    let is_mapped = ip.to_canonical() != ip; // an IPv4 address has one spelling
-    let reachable = port != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_mapped;
-    reachable.then_some(SocketAddr::new(ip, port))
+    let address = SocketAddr::new(ip, u16::from_be_bytes(*port));
+    is_reachable(&address).then_some(address)
+}
+
+/// Whether a packet can be sent to `address`, which is spelled in the one way allowed.
+pub fn is_reachable(address: &SocketAddr) -> bool {
+    let ip = address.ip();
+    let is_mapped = ip.to_canonical() != ip; // an IPv4 address in IPv6 dress
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_mapped
 }

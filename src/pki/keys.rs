@@ -125,6 +125,7 @@ fn agreement_public(secret: &[u8; 32]) -> [u8; 32] {
 /// An ML-KEM-768 key: makes a link's handshake safe from later quantum computers.
 pub struct KemKey {
     secret: Zeroizing<Box<[u8]>>,
+    public: Box<[u8; KEM_PUBLIC_BYTES]>,
 }
 
 impl KemKey {
@@ -133,17 +134,21 @@ impl KemKey {
     /// # Panics
     /// If the backend has no memory or randomness left: nothing is safe without it.
     pub fn generate() -> Self {
-        KemKey { secret: kem_secret() }
+        #[expect(clippy::expect_used, reason = "the size is the algorithm's")]
+        Self::from_secret(&kem_secret()).expect("a new key has the bytes of one")
     }
 
     /// The key with these [`KEM_SECRET_BYTES`] secret bytes; `None` for any other number.
     pub fn from_secret(secret: &[u8]) -> Option<Self> {
-        (secret.len() == KEM_SECRET_BYTES).then(|| KemKey { secret: Zeroizing::new(secret.into()) })
+        let public = secret.get(KEM_PUBLIC_OFFSET..)?.first_chunk()?;
+        let is_whole = secret.len() == KEM_SECRET_BYTES;
+        is_whole
+            .then(|| KemKey { secret: Zeroizing::new(secret.into()), public: Box::new(*public) })
     }
 
-    /// The [`KEM_PUBLIC_BYTES`] of the public key.
-    pub fn public(&self) -> &[u8] {
-        &self.secret[KEM_PUBLIC_OFFSET..][..KEM_PUBLIC_BYTES]
+    /// The public key.
+    pub const fn public(&self) -> &[u8; KEM_PUBLIC_BYTES] {
+        &self.public
     }
 
     /// The [`KEM_SECRET_BYTES`] of the secret key, in the expanded form of FIPS 203.
