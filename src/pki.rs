@@ -17,7 +17,7 @@ pub use anchor::{AnchorError, TrustAnchor};
 pub use codec::CodecError;
 pub use consensus::{Consensus, ConsensusDraft, ConsensusError, Node, PlacedMix};
 pub use descriptor::{Descriptor, DescriptorError, DescriptorFields, EpochPublic, is_reachable};
-pub use keys::{AgreementKey, EpochKeys, KEM_PUBLIC_BYTES, KEM_SECRET_BYTES, KemKey};
+pub use keys::EpochKeys;
 pub use keys::{KeyError, KeyFolder, NodeKeys, SigningKey};
 pub use mailbox::{MailboxAddress, MailboxAddressError, MailboxKeys};
 pub use parameters::{Parameters, ParametersError, Rate, Rates};

@@ -231,7 +231,7 @@ mod tests {
             assert_eq!(count, released.len());
             assert_eq!(released, oracle.release(now));
             assert_eq!(pool.next_due(), oracle.next_due());
-            assert_eq!(pool.len(), oracle.inside.values().map(BTreeSet::len).sum());
+            assert_eq!(pool.len(), oracle.inside.values().map(BTreeSet::len).sum::<usize>());
         }
     }
 

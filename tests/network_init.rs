@@ -57,9 +57,9 @@ fn every_node_finds_itself_in_the_consensus_with_the_keys_and_address_it_has() {
         let entry = consensus.node(&keys.identity.id()).unwrap();
         assert_eq!((entry.name(), entry.role()), (node.name.as_str(), node.role));
         assert_eq!(entry.addresses(), file.listen);
-        assert_eq!(entry.link_public(), keys.link.public());
+        assert_eq!(*entry.link_public(), keys.link.public());
         let keys = folder.epoch_keys(epoch).unwrap();
-        assert_eq!(entry.mix_public(epoch), Some(keys.mix.public()));
+        assert_eq!(entry.mix_public(epoch), Some(&keys.mix.public()));
         assert_eq!(entry.kem_public(epoch), Some(keys.kem.public()));
     }
 }

@@ -4,9 +4,10 @@
 //! encoded again to check it.
 
 use super::codec::{self, CodecError, Head};
-use super::keys::{self, KEM_PUBLIC_BYTES};
+use super::keys;
 use super::{EpochKeys, NodeId, NodeKeys, Role, is_name};
 use crate::clock::UnixMicros;
+use crate::crypto::kem;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -63,13 +64,13 @@ pub struct EpochPublic {
     pub mix: [u8; 32],
     /// ML-KEM-768: handshakes are encapsulated to it.
     #[cbor(n(2), with = "minicbor::bytes")]
-    pub kem: [u8; KEM_PUBLIC_BYTES],
+    pub kem: [u8; kem::PUBLIC_BYTES],
 }
 
 impl EpochPublic {
     /// The public halves of `keys`.
     pub fn of(keys: &EpochKeys) -> Self {
-        EpochPublic { epoch: keys.epoch, mix: *keys.mix.public(), kem: *keys.kem.public() }
+        EpochPublic { epoch: keys.epoch, mix: keys.mix.public(), kem: *keys.kem.public() }
     }
 }
 
@@ -204,7 +205,7 @@ impl Body {
                 Role::Gateway => 1,
             },
             addresses: fields.addresses.iter().map(address_bytes).collect(),
-            link: *keys.link.public(),
+            link: keys.link.public(),
             epochs: fields.epochs.clone(),
             published_us: fields.published.0,
         }

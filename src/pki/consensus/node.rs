@@ -1,6 +1,7 @@
 //! A node as the consensus places it.
 
-use crate::pki::{Descriptor, EpochPublic, KEM_PUBLIC_BYTES, NodeId, Role};
+use crate::crypto::kem;
+use crate::pki::{Descriptor, EpochPublic, NodeId, Role};
 use std::net::SocketAddr;
 
 /// A node of the network: its descriptor, and the place that the authorities gave it.
@@ -53,7 +54,7 @@ impl Node {
     }
 
     /// ML-KEM-768: handshakes of `epoch` are encapsulated to it, as [`Node::mix_public`].
-    pub fn kem_public(&self, epoch: u64) -> Option<&[u8; KEM_PUBLIC_BYTES]> {
+    pub fn kem_public(&self, epoch: u64) -> Option<&[u8; kem::PUBLIC_BYTES]> {
         self.descriptor.epoch(epoch).map(|keys| &keys.kem)
     }
 
