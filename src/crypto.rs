@@ -1,6 +1,9 @@
 //! Primitives as safe facades over batches; no protocol.
 //!
 //! One backend per file below each facade, chosen once at run time; `serial` is the reference.
+//! A batched primitive takes an iterator of jobs, each a tuple of borrowed inputs and the output
+//! written in place: the caller leaves out what it has refused, a backend takes as many jobs at a
+//! time as it has lanes.
 
 pub mod random;
 pub mod sha256;
@@ -12,3 +15,18 @@ pub mod lioness;
 pub mod aead;
 pub mod header;
 pub mod kem;
+
+/// The `N` bytes of `bytes` from `offset` on.
+///
+/// # Panics
+/// When they are not there: offsets come from a format, lengths were checked before.
+pub(crate) fn field<const N: usize>(bytes: &[u8], offset: usize) -> &[u8; N] {
+    &bytes[offset..].as_chunks().0[0]
+}
+
+/// XORs `mask` into the first bytes of `out`, as far as both reach.
+pub(crate) fn xor_into(out: &mut [u8], mask: &[u8]) {
+    for (byte, mask) in out.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
+}

@@ -1,1 +1,106 @@
-//! (in work)
+//! LIONESS (Anderson, Biham 1996): a wide-block cipher. One flipped bit garbles the whole block,
+//! which is what makes tagging a Sphinx payload useless.
+//!
+//! A block is L, its first 32 bytes, and R, the rest. The stream is ChaCha20 under L xor k1 or k3,
+//! the hash BLAKE2b under k2 or k4. It has no backend of its own: it hands groups of blocks to
+//! those two.
+
+use super::{blake2b, chacha20, field, xor_into};
+use arrayvec::ArrayVec;
+use zeroize::Zeroizing;
+
+/// The four keys in order: k1 32 bytes, k2 64, k3 32, k4 64.
+pub type Key = [u8; KEY_BYTES];
+
+/// Bytes of a key.
+pub const KEY_BYTES: usize = 192;
+/// Bytes of the shortest block: L, and an R that is not empty.
+pub const BLOCK_BYTES_MIN: usize = LEFT_BYTES + 1;
+
+const LEFT_BYTES: usize = 32;
+/// Blocks that go through the rounds together.
+const GROUP: usize = 16;
+
+/// Offsets of the round keys.
+const K1: usize = 0;
+const K2: usize = 32;
+const K3: usize = 96;
+const K4: usize = 128;
+
+/// For each job (key, block): encrypts the block in place.
+///
+/// # Panics
+/// When a block is shorter than [`BLOCK_BYTES_MIN`].
+pub fn encrypt<'a>(jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>) {
+    for_groups(jobs, |group| {
+        group.stream(K1);
+        group.hash(K2);
+        group.stream(K3);
+        group.hash(K4);
+    });
+}
+
+/// For each job (key, block): decrypts the block in place.
+///
+/// # Panics
+/// When a block is shorter than [`BLOCK_BYTES_MIN`].
+pub fn decrypt<'a>(jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>) {
+    for_groups(jobs, |group| {
+        group.hash(K4);
+        group.stream(K3);
+        group.hash(K2);
+        group.stream(K1);
+    });
+}
+
+/// One block with its key.
+struct Block<'a> {
+    key: &'a Key,
+    left: &'a mut [u8],
+    right: &'a mut [u8],
+}
+
+struct Group<'a>(ArrayVec<Block<'a>, GROUP>);
+
+fn for_groups<'a>(
+    jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>,
+    rounds: impl Fn(&mut Group<'a>),
+) {
+    let mut blocks = jobs.map(|(key, block)| {
+        assert!(block.len() >= BLOCK_BYTES_MIN, "a block has a left and a right part");
+        let (left, right) = block.split_at_mut(LEFT_BYTES);
+        Block { key, left, right }
+    });
+    loop {
+        let mut group = Group(blocks.by_ref().take(GROUP).collect());
+        if group.0.is_empty() {
+            return;
+        }
+        rounds(&mut group);
+    }
+}
+
+impl Group<'_> {
+    /// L ^= hash(key, R).
+    fn hash(&mut self, key_offset: usize) {
+        let mut digests = Zeroizing::new([[0; LEFT_BYTES]; GROUP]);
+        let blocks = self.0.iter().zip(digests.iter_mut());
+        blake2b::keyed(
+            blocks.map(|(block, digest)| (field(block.key, key_offset), &*block.right, digest)),
+        );
+        for (block, digest) in self.0.iter_mut().zip(digests.iter()) {
+            xor_into(block.left, digest);
+        }
+    }
+
+    /// R ^= stream(L ^ key).
+    fn stream(&mut self, key_offset: usize) {
+        let mut keys = Zeroizing::new([[0; LEFT_BYTES]; GROUP]);
+        for (block, key) in self.0.iter().zip(keys.iter_mut()) {
+            *key = *field(block.key, key_offset);
+            xor_into(key, block.left);
+        }
+        let blocks = self.0.iter_mut().zip(keys.iter());
+        chacha20::xor(blocks.map(|(block, key)| (key, &mut *block.right)));
+    }
+}
