@@ -1,0 +1,331 @@
+//! The keys of a node, in one folder: `identity.key`, `link.key`, and `epoch-<n>.key` for each
+//! epoch whose packets it takes.
+
+use super::file::{KeyFile, Kind};
+use super::{AgreementKey, KEM_SECRET_BYTES, KemKey, KeyError, SigningKey};
+use crate::crypto::random::Rng;
+use std::ffi::OsStr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+const IDENTITY: Kind = Kind { name: "identity key 1", bytes: 32 };
+const LINK: Kind = Kind { name: "link key 1", bytes: 32 };
+const AUTHORITY: Kind = Kind { name: "authority key 1", bytes: 32 };
+/// The mix key, then the link's KEM key.
+const EPOCH: Kind = Kind { name: "epoch keys 1", bytes: 32 + KEM_SECRET_BYTES };
+
+/// The keys that a node keeps for long.
+#[derive(Debug)]
+pub struct NodeKeys {
+    /// Signs its descriptors; its public half is the node's identity.
+    pub identity: SigningKey,
+    /// Authenticates it to its neighbours.
+    pub link: AgreementKey,
+}
+
+impl NodeKeys {
+    /// New keys.
+    pub fn generate(rng: &mut Rng) -> Self {
+        NodeKeys { identity: SigningKey::generate(rng), link: AgreementKey::generate(rng) }
+    }
+}
+
+/// The keys of a node for one epoch, erased together when it is over.
+#[derive(Debug)]
+pub struct EpochKeys {
+    /// The epoch.
+    pub epoch: u64,
+    /// Unwraps the packets that senders made for this epoch.
+    pub mix: AgreementKey,
+    /// Makes the handshakes of this epoch post-quantum.
+    pub kem: KemKey,
+}
+
+impl EpochKeys {
+    /// New keys for `epoch`.
+    pub fn generate(epoch: u64, rng: &mut Rng) -> Self {
+        EpochKeys { epoch, mix: AgreementKey::generate(rng), kem: KemKey::generate() }
+    }
+}
+
+/// The folder where a node's keys lie.
+#[derive(Clone, Debug)]
+pub struct KeyFolder {
+    folder: PathBuf,
+    credentials: Option<PathBuf>,
+}
+
+impl KeyFolder {
+    /// Keys in `folder`, except those that the service manager hands over in
+    /// `$CREDENTIALS_DIRECTORY`: these come first.
+    pub fn new(folder: &Path) -> Self {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Self::with_credentials(folder, credentials)
+    }
+
+    /// As [`KeyFolder::new`], with the folder of credentials named.
+    pub fn with_credentials(folder: &Path, credentials: Option<PathBuf>) -> Self {
+        KeyFolder { folder: folder.to_path_buf(), credentials }
+    }
+
+    /// Makes the folder, for its owner only, if there is none yet.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(&self) -> Result<(), KeyError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(|source| KeyError::from_io(&self.folder, source))
+    }
+
+    /// Loads the long-lived keys.
+    ///
+    /// # Errors
+    /// When a file is missing, readable by others, or no key.
+    pub fn node_keys(&self) -> Result<NodeKeys, KeyError> {
+        let identity = self.read_32("identity.key", IDENTITY)?;
+        let link = self.read_32("link.key", LINK)?;
+        Ok(NodeKeys {
+            identity: SigningKey::from_secret(&identity),
+            link: AgreementKey::from_secret(&link),
+        })
+    }
+
+    /// Stores the long-lived keys in new files.
+    ///
+    /// # Errors
+    /// When a file exists already or cannot be made.
+    pub fn create_node_keys(&self, keys: &NodeKeys) -> Result<(), KeyError> {
+        self.own("identity.key", IDENTITY).create(keys.identity.secret())?;
+        self.own("link.key", LINK).create(keys.link.secret())
+    }
+
+    /// Loads the keys of `epoch`.
+    ///
+    /// # Errors
+    /// When the file is missing, readable by others, or no key.
+    pub fn epoch_keys(&self, epoch: u64) -> Result<EpochKeys, KeyError> {
+        let file = self.found(&epoch_file(epoch), EPOCH);
+        let bytes = file.read()?;
+        let parts = bytes.split_first_chunk();
+        let keys = parts.and_then(|(mix, kem)| {
+            let (mix, kem) = (AgreementKey::from_secret(mix), KemKey::from_secret(kem)?);
+            Some(EpochKeys { epoch, mix, kem })
+        });
+        keys.ok_or_else(|| file.fault("it has a wrong length"))
+    }
+
+    /// Stores the keys of an epoch in a new file.
+    ///
+    /// # Errors
+    /// When the file exists already or cannot be made.
+    pub fn create_epoch_keys(&self, keys: &EpochKeys) -> Result<(), KeyError> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(EPOCH.bytes));
+        bytes.extend_from_slice(keys.mix.secret());
+        bytes.extend_from_slice(keys.kem.secret());
+        self.own(&epoch_file(keys.epoch), EPOCH).create(&bytes)
+    }
+
+    /// Erases the keys of an epoch that is over.
+    ///
+    /// # Errors
+    /// When the file is missing or cannot be removed.
+    pub fn erase_epoch_keys(&self, epoch: u64) -> Result<(), KeyError> {
+        self.own(&epoch_file(epoch), EPOCH).erase()
+    }
+
+    /// The epochs whose keys lie in the folder, in ascending order.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn epochs(&self) -> Result<Vec<u64>, KeyError> {
+        let failed = |source| KeyError::from_io(&self.folder, source);
+        let mut epochs = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
+            epochs.extend(epoch_of(&entry.map_err(failed)?.file_name()));
+        }
+        epochs.sort_unstable();
+        Ok(epochs)
+    }
+
+    /// Loads the authority's key `name`.
+    ///
+    /// # Errors
+    /// When the file is missing, readable by others, or no key.
+    pub fn authority_key(&self, name: &str) -> Result<SigningKey, KeyError> {
+        let secret = self.read_32(&format!("{name}.key"), AUTHORITY)?;
+        Ok(SigningKey::from_secret(&secret))
+    }
+
+    /// Stores an authority's key in the new file `<name>.key`.
+    ///
+    /// # Errors
+    /// When the file exists already or cannot be made.
+    pub fn create_authority_key(&self, name: &str, key: &SigningKey) -> Result<(), KeyError> {
+        self.own(&format!("{name}.key"), AUTHORITY).create(key.secret())
+    }
+
+    fn read_32(&self, name: &str, kind: Kind) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        let bytes = self.found(name, kind).read()?;
+        let mut key = Zeroizing::new([0; 32]);
+        key.copy_from_slice(&bytes);
+        Ok(key)
+    }
+
+    /// The file `name` among the credentials if it is there, else in the folder.
+    fn found(&self, name: &str, kind: Kind) -> KeyFile {
+        let credential = self.credentials.as_ref().map(|folder| folder.join(name));
+        match credential.filter(|path| path.exists()) {
+            Some(path) => KeyFile { path, kind, is_credential: true },
+            None => self.own(name, kind),
+        }
+    }
+
+    fn own(&self, name: &str, kind: Kind) -> KeyFile {
+        KeyFile { path: self.folder.join(name), kind, is_credential: false }
+    }
+}
+
+fn epoch_file(epoch: u64) -> String {
+    format!("epoch-{epoch}.key")
+}
+
+fn epoch_of(name: &OsStr) -> Option<u64> {
+    name.to_str()?.strip_prefix("epoch-")?.strip_suffix(".key")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// A folder of one test, removed at its end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let unique = format!("mixline-keys-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(unique);
+            fs::create_dir(&path).unwrap();
+            Scratch(path)
+        }
+
+        fn keys(&self) -> KeyFolder {
+            KeyFolder::with_credentials(&self.0, None)
+        }
+
+        fn set_mode(&self, name: &str, mode: u32) {
+            fs::set_permissions(self.0.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn stored(name: &str) -> (Scratch, NodeKeys) {
+        let scratch = Scratch::new(name);
+        let keys = NodeKeys::generate(&mut Rng::from_seed([5; 32]));
+        scratch.keys().create_node_keys(&keys).unwrap();
+        (scratch, keys)
+    }
+
+    #[test]
+    fn stored_keys_are_the_same_when_loaded_and_closed_to_others() {
+        let (scratch, keys) = stored("roundtrip");
+        let epoch = EpochKeys::generate(7, &mut Rng::from_seed([6; 32]));
+        scratch.keys().create_epoch_keys(&epoch).unwrap();
+        let loaded = scratch.keys().node_keys().unwrap();
+        assert_eq!(loaded.identity.id(), keys.identity.id());
+        assert_eq!(loaded.link.public(), keys.link.public());
+        let loaded = scratch.keys().epoch_keys(7).unwrap();
+        assert_eq!(loaded.mix.public(), epoch.mix.public());
+        assert_eq!(loaded.kem.secret(), epoch.kem.secret());
+        for name in ["identity.key", "link.key", "epoch-7.key"] {
+            let mode = fs::metadata(scratch.0.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_group_or_others_can_read_is_refused_with_the_remedy() {
+        let (scratch, _) = stored("exposed");
+        for mode in [0o640, 0o604, 0o620, 0o601] {
+            scratch.set_mode("identity.key", mode);
+            let error = scratch.keys().node_keys().unwrap_err();
+            let path = scratch.0.join("identity.key");
+            assert!(error.to_string().contains(&format!("chmod 0600 {}", path.display())));
+            assert_eq!(error.exit_code(), 77, "{mode:o}");
+        }
+        scratch.set_mode("identity.key", 0o400);
+        assert!(scratch.keys().node_keys().is_ok());
+    }
+
+    #[test]
+    fn a_key_is_never_overwritten() {
+        let (scratch, keys) = stored("overwrite");
+        let before = fs::read(scratch.0.join("identity.key")).unwrap();
+        let error = scratch.keys().create_node_keys(&keys).unwrap_err();
+        assert!(matches!(error, KeyError::Exists(path) if path.ends_with("identity.key")));
+        assert_eq!(fs::read(scratch.0.join("identity.key")).unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_of_its_kind_is_refused_by_name() {
+        let (scratch, _) = stored("format");
+        let path = scratch.0.join("identity.key");
+        let good = fs::read(&path).unwrap();
+        let other_kind = fs::read(scratch.0.join("link.key")).unwrap();
+        let longer = [&good[..], b"x"].concat();
+        let mut no_base64 = good.clone();
+        no_base64[30] = b'*';
+        let bad = [&[][..], &good[..good.len() - 1], &good[..10], &longer, &other_kind, &no_base64];
+        for bytes in bad {
+            fs::write(&path, bytes).unwrap();
+            let error = scratch.keys().node_keys().unwrap_err();
+            assert!(matches!(&error, KeyError::Format { path: named, .. } if *named == path));
+            assert_eq!(error.exit_code(), 78);
+        }
+    }
+
+    #[test]
+    fn a_missing_key_is_missing_input() {
+        let scratch = Scratch::new("missing");
+        let error = scratch.keys().node_keys().unwrap_err();
+        assert!(error.to_string().contains("identity.key"));
+        assert_eq!(error.exit_code(), 66);
+    }
+
+    #[test]
+    fn credentials_come_first_and_may_show_the_group_bits_of_an_access_list() {
+        let (scratch, keys) = stored("credentials");
+        let own = Scratch::new("credentials-own");
+        let folder = KeyFolder::with_credentials(&own.0, Some(scratch.0.clone()));
+        own.keys().create_node_keys(&NodeKeys::generate(&mut Rng::from_seed([8; 32]))).unwrap();
+        scratch.set_mode("identity.key", 0o440);
+        assert_eq!(folder.node_keys().unwrap().identity.id(), keys.identity.id());
+        scratch.set_mode("identity.key", 0o444);
+        assert_eq!(folder.node_keys().unwrap_err().exit_code(), 77);
+        fs::remove_file(scratch.0.join("identity.key")).unwrap();
+        assert_ne!(folder.node_keys().unwrap().identity.id(), keys.identity.id());
+    }
+
+    #[test]
+    fn the_epochs_in_a_folder_are_listed_until_they_are_erased() {
+        let (scratch, _) = stored("epochs");
+        let mut rng = Rng::from_seed([9; 32]);
+        for epoch in [10, 9] {
+            scratch.keys().create_epoch_keys(&EpochKeys::generate(epoch, &mut rng)).unwrap();
+        }
+        assert_eq!(scratch.keys().epochs().unwrap(), [9, 10]);
+        scratch.keys().erase_epoch_keys(9).unwrap();
+        assert_eq!(scratch.keys().epochs().unwrap(), [10]);
+        assert_eq!(scratch.keys().epoch_keys(9).unwrap_err().exit_code(), 66);
+    }
+}
