@@ -1,1 +1,1 @@
-//! (in work)
+//! Byte layouts of ethernet, IP and UDP.

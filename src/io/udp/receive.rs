@@ -1,0 +1,173 @@
+//! The receiving half: one `recvmmsg(2)` for many messages, each of one or many datagrams.
+
+use super::address::RawAddress;
+use super::control::Control;
+use super::{EMPTY_HEADER, EMPTY_VECTOR};
+use crate::io::{BATCH, PortCounters};
+use arrayvec::ArrayVec;
+use socket2::Socket;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+
+/// Room for whatever the kernel may put together: it stops at the longest IP packet.
+const COALESCED_BYTES: usize = 1 << 16;
+
+pub(super) struct Receiver {
+    datagram_bytes: usize,
+    /// Room for one message.
+    buffer_bytes: usize,
+    /// From one buffer to the next: more than its size, so that the short messages that are the
+    /// rule do not all fall into the same sets of the cache.
+    stride_bytes: usize,
+    buffers: Box<[u8]>,
+    sources: [RawAddress; BATCH],
+    controls: [Control; BATCH],
+    /// What the last call brought, in order; `next` is the first not handed over completely.
+    arrived: ArrayVec<Arrived, BATCH>,
+    next: usize,
+    /// How many messages to ask for, so that one call brings about one batch of datagrams.
+    messages_max: u32,
+    /// The kernel's running count of what it dropped, as last seen.
+    dropped_seen: u32,
+}
+
+/// One message: a run of datagrams from one source, of which only the last may be shorter.
+struct Arrived {
+    source: Option<SocketAddr>,
+    bytes: usize,
+    segment_bytes: usize,
+    /// How much of it has been handed over.
+    taken_bytes: usize,
+}
+
+impl Receiver {
+    pub(super) fn new(datagram_bytes: usize, coalesces: bool) -> Self {
+        let buffer_bytes = if coalesces { COALESCED_BYTES } else { datagram_bytes };
+        let spread_bytes = if coalesces { datagram_bytes } else { 0 };
+        let stride_bytes = (buffer_bytes + spread_bytes).next_multiple_of(64);
+        Receiver {
+            datagram_bytes,
+            buffer_bytes,
+            stride_bytes,
+            buffers: vec![0; stride_bytes * BATCH].into(),
+            sources: [RawAddress::EMPTY; BATCH],
+            controls: [Control::EMPTY; BATCH],
+            arrived: ArrayVec::new(),
+            next: 0,
+            messages_max: BATCH as u32,
+            dropped_seen: 0,
+        }
+    }
+
+    pub(super) fn coalesces(&self) -> bool {
+        self.buffer_bytes == COALESCED_BYTES
+    }
+
+    /// Whether everything that was fetched has been handed over.
+    pub(super) fn is_empty(&self) -> bool {
+        self.next == self.arrived.len()
+    }
+
+    /// Fetches what waits in the kernel, over what was fetched before.
+    pub(super) fn fetch(&mut self, socket: &Socket, counters: &mut PortCounters) {
+        self.arrived.clear();
+        self.next = 0;
+        let mut headers = [EMPTY_HEADER; BATCH];
+        match self.ask(socket, &mut headers) {
+            Ok(count) => self.note(headers.get(..count).unwrap_or(&headers), counters),
+            Err(error) if is_idle(&error) => {}
+            Err(_) => counters.receive_failed += 1,
+        }
+    }
+
+    /// Hands over up to a batch of what was fetched; returns how many.
+    pub(super) fn hand_over(
+        &mut self,
+        counters: &mut PortCounters,
+        mut take: impl FnMut(SocketAddr, &[u8]),
+    ) -> usize {
+        let mut count = 0;
+        while count < BATCH && self.next < self.arrived.len() {
+            let message = &mut self.arrived[self.next];
+            let buffer = &self.buffers[self.next * self.stride_bytes..][..message.bytes];
+            let rest = &buffer[message.taken_bytes..];
+            let datagram = &rest[..message.segment_bytes.min(rest.len())];
+            match message.source {
+                Some(source) if datagram.len() == self.datagram_bytes => {
+                    take(source, datagram);
+                    count += 1;
+                }
+                _ => counters.wrong_length += 1,
+            }
+            message.taken_bytes += datagram.len();
+            if message.taken_bytes == message.bytes {
+                self.next += 1;
+            }
+        }
+        counters.received += count as u64;
+        count
+    }
+
+    fn ask(&mut self, socket: &Socket, headers: &mut [libc::mmsghdr; BATCH]) -> io::Result<usize> {
+        let mut vectors = [EMPTY_VECTOR; BATCH];
+        let buffers = self.buffers.chunks_exact_mut(self.stride_bytes);
+        for (vector, buffer) in vectors.iter_mut().zip(buffers) {
+            vector.iov_base = buffer.as_mut_ptr().cast();
+            vector.iov_len = self.buffer_bytes;
+        }
+        let places = self.sources.iter_mut().zip(&mut self.controls).zip(&mut vectors);
+        for (header, ((source, control), vector)) in headers.iter_mut().zip(places) {
+            let header = &mut header.msg_hdr;
+            header.msg_name = std::ptr::from_mut(source).cast();
+            header.msg_namelen = RawAddress::BYTES as libc::socklen_t;
+            header.msg_iov = vector;
+            header.msg_iovlen = 1;
+            header.msg_control = control.as_mut_ptr();
+            header.msg_controllen = Control::BYTES;
+        }
+        // SAFETY: `messages_max` is at most BATCH, and that many headers point to an address, a
+        // vector, a control area and a buffer of the sizes they state, all of them ours to write
+        // and alive until the call returns; the kernel keeps none of the pointers.
+        let arrived = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                self.messages_max,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        usize::try_from(arrived).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Keeps what the kernel said about each message, and asks for as many next time as make
+    /// one batch if runs stay as long as the longest of these.
+    fn note(&mut self, headers: &[libc::mmsghdr], counters: &mut PortCounters) {
+        let mut run_max = 1;
+        for (index, header) in headers.iter().enumerate() {
+            let said = self.controls[index].parsed(header.msg_hdr.msg_controllen);
+            if let Some(dropped) = said.dropped {
+                counters.kernel_dropped += u64::from(dropped.wrapping_sub(self.dropped_seen));
+                self.dropped_seen = dropped;
+            }
+            // A message cut short was longer than any that is ours: leave no source to it.
+            let is_whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
+            let bytes = (header.msg_len as usize).min(self.buffer_bytes);
+            let segment = said.segment_bytes.map_or(bytes, |segment| segment as usize);
+            let segment_bytes = segment.clamp(1, self.buffer_bytes);
+            run_max = run_max.max(bytes / segment_bytes);
+            self.arrived.push(Arrived {
+                source: self.sources[index].parsed().filter(|_| is_whole),
+                bytes,
+                segment_bytes,
+                taken_bytes: 0,
+            });
+        }
+        self.messages_max = u32::try_from(BATCH / run_max).unwrap_or(1).max(1);
+    }
+}
+
+fn is_idle(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
