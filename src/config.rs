@@ -1,1 +1,36 @@
-//! (in work)
+//! One TOML file to checked option structs.
+//!
+//! A file is parsed once: a key that is unknown, missing, or has a bad value is refused with its
+//! file, line and column and the remedy; what comes out needs no further check. Secrets are never
+//! in these files. Paths are relative to the file that names them.
+
+mod client;
+mod error;
+mod keys;
+mod network;
+mod node;
+mod values;
+
+pub use client::{ClientFile, GatewayChoice};
+pub use error::{ConfigError, Fault};
+pub use keys::{CLIENT_KEYS, Change, Key, NETWORK_KEYS, NODE_KEYS, example};
+pub use network::{load_anchor, parse_anchor};
+pub use node::{LogLevel, NodeFile, PortMode, Workers};
+
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// Reads the text of a configuration file.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::from_io(path, source))
+}
+
+/// The value that `text`, which stands in `path`, spells.
+fn from_toml<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::from_toml(path, text, error))
+}
+
+/// `path` as seen from the folder of `file`, which names it.
+fn beside(file: &Path, path: &Path) -> std::path::PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(path)
+}

@@ -1,0 +1,230 @@
+//! The file of a node, `mixline.toml`.
+
+use super::values::{self, Count, Listen};
+use super::{ConfigError, beside, from_toml, read};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// Fewest slots: a full batch on each of a few workers, and some packets in the mix.
+const SLOTS_MIN: usize = 1024;
+/// Most slots: what 32-bit slot numbers and the memory of today's machines hold.
+const SLOTS_MAX: usize = 1 << 26;
+/// Slots of a node that says nothing: about 90 MB at the default geometry.
+const SLOTS_DEFAULT: usize = 1 << 16;
+/// Most workers: more cores than any machine gives one node.
+const WORKERS_MAX: usize = 1024;
+/// Most addresses of a node, as in its descriptor.
+const LISTEN_MAX: usize = 8;
+
+/// The options of a node, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFile {
+    /// The file with the trust anchor.
+    pub network: PathBuf,
+    /// The consensus to start from.
+    pub consensus: PathBuf,
+    /// The folder of the node's keys.
+    pub keys: PathBuf,
+    /// The addresses to bind, at least one.
+    pub listen: Vec<SocketAddr>,
+    /// The threads that process packets.
+    pub workers: Workers,
+    /// How packets come in and go out.
+    pub port: PortMode,
+    /// Packets that fit into memory, on all workers together.
+    pub slots: usize,
+    /// Packets that may wait in the mix at the same time; fewer than the slots.
+    pub packets_max: usize,
+    /// What is logged.
+    pub log: LogLevel,
+}
+
+impl NodeFile {
+    /// Reads and checks the file `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read or says something that cannot be.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&read(path)?, path)
+    }
+
+    /// Checks `text`, the contents of the file `path`.
+    ///
+    /// # Errors
+    /// When it says something that cannot be.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let Text { node, workers, port, memory, mix, log } = from_toml(text, path)?;
+        Ok(NodeFile {
+            network: beside(path, &node.network),
+            consensus: beside(path, &node.consensus),
+            keys: beside(path, &node.keys),
+            listen: listen(&node.listen, text, path)?,
+            workers: Workers { count: workers.count.map(|count| count.0), pin: workers.pin },
+            port: port.mode,
+            slots: memory.slots.0,
+            packets_max: packets_max(memory.slots.0, mix.packets_max, text, path)?,
+            log: log.level,
+        })
+    }
+}
+
+/// The threads that process packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// How many; without a number, one a core.
+    pub count: Option<usize>,
+    /// Whether each stays on a core of its own.
+    pub pin: bool,
+}
+
+/// How packets come in and go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortMode {
+    /// The fastest that this machine offers.
+    #[default]
+    Auto,
+    /// UDP sockets.
+    Udp,
+}
+
+/// The least important lines that are still logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What stopped something from working.
+    Error,
+    /// And what may.
+    Warn,
+    /// And what an operator wants to know.
+    #[default]
+    Info,
+    /// And what helps to find a fault.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    node: NodeText,
+    #[serde(default)]
+    workers: WorkersText,
+    #[serde(default)]
+    port: PortText,
+    #[serde(default)]
+    memory: MemoryText,
+    #[serde(default)]
+    mix: MixText,
+    #[serde(default)]
+    log: LogText,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeText {
+    #[serde(deserialize_with = "values::path")]
+    network: PathBuf,
+    #[serde(deserialize_with = "values::path")]
+    consensus: PathBuf,
+    #[serde(default = "keys_default", deserialize_with = "values::path")]
+    keys: PathBuf,
+    listen: Spanned<Vec<Listen>>,
+}
+
+fn keys_default() -> PathBuf {
+    "keys".into()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WorkersText {
+    count: Option<Count<1, WORKERS_MAX>>,
+    pin: bool,
+}
+
+impl Default for WorkersText {
+    fn default() -> Self {
+        WorkersText { count: None, pin: true }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PortText {
+    mode: PortMode,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MemoryText {
+    slots: Count<SLOTS_MIN, SLOTS_MAX>,
+}
+
+impl Default for MemoryText {
+    fn default() -> Self {
+        MemoryText { slots: Count(SLOTS_DEFAULT) }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MixText {
+    packets_max: Option<Spanned<Count<1, SLOTS_MAX>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LogText {
+    level: LogLevel,
+}
+
+fn listen(
+    written: &Spanned<Vec<Listen>>,
+    text: &str,
+    path: &Path,
+) -> Result<Vec<SocketAddr>, ConfigError> {
+    let addresses: Vec<_> = written.get_ref().iter().map(|listen| listen.0).collect();
+    if (1..=LISTEN_MAX).contains(&addresses.len()) {
+        return Ok(addresses);
+    }
+    let message = format!("{} addresses in `node.listen`: use 1 to {LISTEN_MAX}", addresses.len());
+    Err(ConfigError::at(path, text, written.span(), message))
+}
+
+/// The pool's quota: what was written, or three quarters of the slots. The rest is for packets
+/// that are just received or sent, so that receiving never starves.
+fn packets_max(
+    slots: usize,
+    written: Option<Spanned<Count<1, SLOTS_MAX>>>,
+    text: &str,
+    path: &Path,
+) -> Result<usize, ConfigError> {
+    let Some(written) = written else { return Ok(slots / 4 * 3) };
+    let packets_max = written.get_ref().0;
+    if packets_max < slots {
+        return Ok(packets_max);
+    }
+    let message = format!(
+        "`mix.packets_max` is {packets_max}, but `memory.slots` is {slots}: \
+         use fewer packets (three quarters of the slots) or more slots"
+    );
+    Err(ConfigError::at(path, text, written.span(), message))
+}
