@@ -11,11 +11,11 @@ mod network;
 mod node;
 mod values;
 
-pub use client::{ClientFile, GatewayChoice};
+pub use client::{ClientFile, GatewayChoice, GatewayChoiceError};
 pub use error::{ConfigError, Fault};
 pub use keys::{CLIENT_KEYS, Change, Key, NETWORK_KEYS, NODE_KEYS, example};
 pub use network::{load_anchor, parse_anchor};
-pub use node::{LogLevel, NodeFile, PortMode, Workers};
+pub use node::{Detail, LogLevel, NodeFile, PortMode, Workers};
 
 use serde::de::DeserializeOwned;
 use std::path::Path;

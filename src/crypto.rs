@@ -30,3 +30,8 @@ pub(crate) fn xor_into(out: &mut [u8], mask: &[u8]) {
         *byte ^= mask;
     }
 }
+
+/// The tier of the kernels that this machine runs: so far the reference everywhere.
+pub const fn tier() -> &'static str {
+    "serial"
+}

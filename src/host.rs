@@ -83,6 +83,20 @@ pub fn raise_descriptor_limit() -> std::io::Result<u64> {
     if written != 0 { Err(std::io::Error::last_os_error()) } else { Ok(limit.rlim_cur) }
 }
 
+/// Asks the process `pid`, a child that was not waited for yet, to end (SIGTERM).
+pub fn terminate(pid: u32) {
+    if let Ok(pid) = libc::pid_t::try_from(pid) {
+        // SAFETY: no memory is involved; a child that was not waited for keeps its number.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+}
+
+/// Lets the kernel end this process when the one that started it ends.
+pub fn die_with_parent() {
+    // SAFETY: no memory is involved; the call only sets a number of this process.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
 fn processor() -> Option<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = cpus.lines().find(|line| line.starts_with("model name"))?;

@@ -30,6 +30,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Bytes that a table takes.
+    pub fn table_bytes(self) -> u64 {
+        self.lanes() * 2
+    }
+
     /// Lanes for all packets at the planned fill.
     #[expect(clippy::cast_possible_truncation, reason = "a positive whole number")]
     fn lanes(self) -> u64 {

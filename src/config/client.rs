@@ -5,7 +5,9 @@ use super::{ConfigError, beside, from_toml, read};
 use crate::pki::{NodeId, is_name};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// The options of a client, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,17 +55,38 @@ pub enum GatewayChoice {
     Name(String),
 }
 
+/// Why a text names no gateway.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no gateway: use its name in the consensus, or the 64 hexadecimal digits of its \
+     identity"
+)]
+pub struct GatewayChoiceError(String);
+
+impl FromStr for GatewayChoice {
+    type Err = GatewayChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, GatewayChoiceError> {
+        match text.parse() {
+            Ok(id) => Ok(GatewayChoice::Id(id)),
+            Err(_) if is_name(text) => Ok(GatewayChoice::Name(text.to_owned())),
+            Err(_) => Err(GatewayChoiceError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for GatewayChoice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GatewayChoice::Id(id) => id.fmt(out),
+            GatewayChoice::Name(name) => out.write_str(name),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for GatewayChoice {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        if let Ok(id) = text.parse() {
-            return Ok(GatewayChoice::Id(id));
-        }
-        if is_name(&text) {
-            return Ok(GatewayChoice::Name(text));
-        }
-        let remedy = "use its name in the consensus, or the 64 hexadecimal digits of its identity";
-        Err(D::Error::custom(format!("{text:?} is no gateway: {remedy}")))
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 

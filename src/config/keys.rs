@@ -95,6 +95,9 @@ pub const NODE_KEYS: &[Key] = &[
     key("mix", "packets_max", "49152")
         .by_default("three quarters of memory.slots")
         .means("Packets that may wait in the mix; above it, random ones are dropped."),
+    key("metrics", "detail", "\"private\"")
+        .by_default("\"private\"")
+        .means("\"lab\" prints exact totals at the end; only where all nodes are on loopback."),
     key("log", "level", "\"info\"")
         .by_default("\"info\"")
         .reloads()

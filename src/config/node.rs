@@ -37,6 +37,8 @@ pub struct NodeFile {
     pub slots: usize,
     /// Packets that may wait in the mix at the same time; fewer than the slots.
     pub packets_max: usize,
+    /// How exactly the node says what it counted.
+    pub detail: Detail,
     /// What is logged.
     pub log: LogLevel,
 }
@@ -55,7 +57,7 @@ impl NodeFile {
     /// # Errors
     /// When it says something that cannot be.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let Text { node, workers, port, memory, mix, log } = from_toml(text, path)?;
+        let Text { node, workers, port, memory, mix, metrics, log } = from_toml(text, path)?;
         Ok(NodeFile {
             network: beside(path, &node.network),
             consensus: beside(path, &node.consensus),
@@ -65,6 +67,7 @@ impl NodeFile {
             port: port.mode,
             slots: memory.slots.0,
             packets_max: packets_max(memory.slots.0, mix.packets_max, text, path)?,
+            detail: metrics.detail,
             log: log.level,
         })
     }
@@ -88,6 +91,17 @@ pub enum PortMode {
     Auto,
     /// UDP sockets.
     Udp,
+}
+
+/// How exactly a node says what it counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Detail {
+    /// Nothing that could help an observer of the network.
+    #[default]
+    Private,
+    /// Exact totals: refused unless all nodes of the network are on loopback.
+    Lab,
 }
 
 /// The least important lines that are still logged.
@@ -133,6 +147,8 @@ struct Text {
     memory: MemoryText,
     #[serde(default)]
     mix: MixText,
+    #[serde(default)]
+    metrics: MetricsText,
     #[serde(default)]
     log: LogText,
 }
@@ -188,6 +204,12 @@ impl Default for MemoryText {
 #[serde(deny_unknown_fields, default)]
 struct MixText {
     packets_max: Option<Spanned<Count<1, SLOTS_MAX>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MetricsText {
+    detail: Detail,
 }
 
 #[derive(Default, Deserialize)]

@@ -12,3 +12,31 @@ pub fn keyed<'a>(jobs: impl Iterator<Item = (&'a [u8; 64], &'a [u8], &'a mut [u8
         *digest = mac.finalize().into_bytes().into();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_encoding::HEXLOWER;
+
+    /// The published vectors have other lengths; these come from Python's `hashlib.blake2b`, for
+    /// the key 0, 1, 2, ... and messages whose byte i is 7i modulo 256.
+    #[test]
+    fn digests_are_those_of_an_independent_implementation() {
+        let key: [u8; 64] = std::array::from_fn(|index| u8::try_from(index).unwrap());
+        let vectors = [
+            (0, "2fa9fbd9be36437de204e139e97d402bce68c828f43391608c891b5faed8a98a"),
+            (1, "34758b647135628297fb09c7930cd04e9528e5669112f5b1318493e14de77e55"),
+            (128, "734f1c118d0053ac1770316ff99ec289285953474693b88d4b9f343f74ff9fc7"),
+            (129, "adef4f1c2d5de394776232cd4ad434b0ff276f96be81eedc57fd866903ed8ea8"),
+            (992, "9c457a276b782ea19bcb977674591883a8dd1ef9f4e9cc2ccbc6ebef23704d65"),
+        ];
+        let byte = |index: u32| u8::try_from(7 * index % 256).unwrap();
+        let message: Vec<u8> = (0..992).map(byte).collect();
+        let mut digests = [[0; 32]; 5];
+        let jobs = vectors.iter().zip(&mut digests);
+        keyed(jobs.map(|((bytes, _), digest)| (&key, &message[..*bytes], digest)));
+        for ((_, expected), digest) in vectors.iter().zip(&digests) {
+            assert_eq!(HEXLOWER.encode(digest), *expected);
+        }
+    }
+}

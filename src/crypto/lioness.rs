@@ -7,7 +7,7 @@
 
 use super::{blake2b, chacha20, field, xor_into};
 use arrayvec::ArrayVec;
-use zeroize::Zeroizing;
+use zeroize::zeroize_bytes;
 
 /// The four keys in order: k1 32 bytes, k2 64, k3 32, k4 64.
 pub type Key = [u8; KEY_BYTES];
@@ -83,24 +83,84 @@ fn for_groups<'a>(
 impl Group<'_> {
     /// L ^= hash(key, R).
     fn hash(&mut self, key_offset: usize) {
-        let mut digests = Zeroizing::new([[0; LEFT_BYTES]; GROUP]);
-        let blocks = self.0.iter().zip(digests.iter_mut());
+        let mut digests = [[0; LEFT_BYTES]; GROUP];
+        let blocks = self.0.iter().zip(&mut digests);
         blake2b::keyed(
             blocks.map(|(block, digest)| (field(block.key, key_offset), &*block.right, digest)),
         );
-        for (block, digest) in self.0.iter_mut().zip(digests.iter()) {
+        for (block, digest) in self.0.iter_mut().zip(&digests) {
             xor_into(block.left, digest);
         }
+        zeroize_bytes(digests.as_flattened_mut());
     }
 
     /// R ^= stream(L ^ key).
     fn stream(&mut self, key_offset: usize) {
-        let mut keys = Zeroizing::new([[0; LEFT_BYTES]; GROUP]);
-        for (block, key) in self.0.iter().zip(keys.iter_mut()) {
+        let mut keys = [[0; LEFT_BYTES]; GROUP];
+        for (block, key) in self.0.iter().zip(&mut keys) {
             *key = *field(block.key, key_offset);
             xor_into(key, block.left);
         }
-        let blocks = self.0.iter_mut().zip(keys.iter());
+        let blocks = self.0.iter_mut().zip(&keys);
         chacha20::xor(blocks.map(|(block, key)| (key, &mut *block.right)));
+        zeroize_bytes(keys.as_flattened_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::random::Rng;
+
+    fn random_blocks(count: usize, bytes: usize) -> Vec<(Key, Vec<u8>)> {
+        let mut rng = Rng::from_seed([4; 32]);
+        let mut block = vec![0; bytes];
+        (0..count)
+            .map(|_| {
+                rng.fill(&mut block);
+                (rng.bytes(), block.clone())
+            })
+            .collect()
+    }
+
+    fn jobs(blocks: &mut [(Key, Vec<u8>)]) -> impl Iterator<Item = (&Key, &mut [u8])> {
+        blocks.iter_mut().map(|(key, block)| (&*key, &mut block[..]))
+    }
+
+    #[test]
+    fn batches_of_every_size_give_what_blocks_alone_give() {
+        for count in 0..=2 * GROUP + 1 {
+            let mut alone = random_blocks(count, 100);
+            let mut together = alone.clone();
+            alone.chunks_mut(1).for_each(|block| encrypt(jobs(block)));
+            encrypt(jobs(&mut together));
+            assert_eq!(alone, together);
+            decrypt(jobs(&mut together));
+            assert_eq!(together, random_blocks(count, 100));
+        }
+    }
+
+    #[test]
+    fn decryption_undoes_encryption_at_every_length() {
+        for bytes in [33, 63, 64, 65, 95, 96, 97, 160, 161, 1024] {
+            let mut blocks = random_blocks(3, bytes);
+            encrypt(jobs(&mut blocks));
+            assert_ne!(blocks, random_blocks(3, bytes));
+            decrypt(jobs(&mut blocks));
+            assert_eq!(blocks, random_blocks(3, bytes));
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_garbles_the_whole_block() {
+        let plain = random_blocks(1, 64);
+        for bit in 0..512 {
+            let mut blocks = plain.clone();
+            encrypt(jobs(&mut blocks));
+            blocks[0].1[bit / 8] ^= 1 << (bit % 8);
+            decrypt(jobs(&mut blocks));
+            let halves = blocks[0].1.chunks(16).zip(plain[0].1.chunks(16));
+            assert!(halves.into_iter().all(|(garbled, text)| garbled != text));
+        }
     }
 }

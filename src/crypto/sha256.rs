@@ -29,7 +29,7 @@ pub fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 
 /// For each job (key, message, tag): writes the message's HMAC-SHA256.
 ///
-/// Unlike [`hmac`] it never allocates: it is made for the packet path.
+/// Unlike [`hmac()`] it never allocates: it is made for the packet path.
 pub fn hmac_each<'a, const K: usize>(
     jobs: impl Iterator<Item = (&'a [u8; K], &'a [u8], &'a mut [u8; 32])>,
 ) {
@@ -89,4 +89,49 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     let mut block = Zeroizing::new([0; 64]);
     block[..key.len()].copy_from_slice(key);
     Hmac::new((&*block).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_encoding::HEXLOWER;
+    use std::iter::once;
+
+    /// RFC 4231, test cases 1 and 3.
+    #[test]
+    fn both_hmacs_are_those_of_rfc_4231() {
+        let first = "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7";
+        let third = "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe";
+        let mut tags = [[0; 32]; 2];
+        let [one, three] = &mut tags;
+        let jobs = [(&[0x0b; 20], &b"Hi There"[..], one), (&[0xaa; 20], &[0xdd; 50], three)];
+        hmac_each(jobs.into_iter());
+        assert_eq!(tags.map(|tag| HEXLOWER.encode(&tag)), [first, third]);
+        assert_eq!(HEXLOWER.encode(&hmac(&[0x0b; 20], &[b"Hi ", b"There"])), first);
+        assert_eq!(HEXLOWER.encode(&hmac(&[0xaa; 20], &[&[0xdd; 50]])), third);
+    }
+
+    /// RFC 5869, A.1 and A.3.
+    #[test]
+    fn derived_keys_are_those_of_rfc_5869() {
+        let secret = [0x0b; 22];
+        let salt: [u8; 13] = std::array::from_fn(|index| u8::try_from(index).unwrap());
+        let info = &[0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9];
+        let mut keys = [0; 42];
+        Hkdf::new(&salt, info).derive(once((&secret, &mut keys)));
+        let basic = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf\
+                     34007208d5b887185865";
+        assert_eq!(HEXLOWER.encode(&keys), basic);
+        Hkdf::new(b"", b"").derive(once((&secret, &mut keys)));
+        let no_salt = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d\
+                       9d201395faa4b61a96c8";
+        assert_eq!(HEXLOWER.encode(&keys), no_salt);
+    }
+
+    /// FIPS 180-2, B.1.
+    #[test]
+    fn the_digest_of_abc_is_that_of_fips_180() {
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(HEXLOWER.encode(&digest(&[b"a", b"bc"])), expected);
+    }
 }

@@ -5,6 +5,7 @@
 
 use super::random::Rng;
 use curve25519_dalek::{MontgomeryPoint, Scalar, scalar::clamp_integer};
+use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A u-coordinate, little-endian.
@@ -32,12 +33,12 @@ impl Secret {
 
     /// The public key: this secret times the base point.
     pub fn public(&self) -> Point {
-        MontgomeryPoint::mul_base_clamped(self.0).to_bytes()
+        PublicKey::from(&StaticSecret::from(self.0)).to_bytes()
     }
 
     /// This secret times `point`; all zero when the point has low order.
     pub fn multiply(&self, point: &Point) -> Point {
-        multiply(&self.0, point)
+        x25519_dalek::x25519(self.0, *point)
     }
 }
 
@@ -72,7 +73,7 @@ impl Points {
         jobs: impl Iterator<Item = (usize, &'a [u8; 32], &'a mut Point)>,
     ) {
         for (lane, scalar, product) in jobs {
-            *product = multiply(scalar, &self.0[lane]);
+            *product = x25519_dalek::x25519(*scalar, self.0[lane]);
         }
     }
 }
@@ -124,6 +125,111 @@ impl std::fmt::Debug for Product {
     }
 }
 
-fn multiply(scalar: &[u8; 32], point: &Point) -> Point {
-    MontgomeryPoint(*point).mul_clamped(*scalar).to_bytes()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use curve25519_dalek::constants::EIGHT_TORSION;
+    use data_encoding::HEXLOWER;
+
+    fn bytes(hex: &str) -> [u8; 32] {
+        HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn products_are_those_of_rfc_7748() {
+        let vectors = [
+            [
+                "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
+                "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
+                "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552",
+            ],
+            [
+                "4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d",
+                "e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493",
+                "95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957",
+            ],
+        ];
+        for [scalar, point, product] in vectors {
+            let secret = Secret::from_bytes(bytes(scalar));
+            assert_eq!(secret.multiply(&bytes(point)), bytes(product));
+        }
+    }
+
+    #[test]
+    fn a_thousand_iterations_end_where_rfc_7748_says() {
+        let mut scalar = bytes("0900000000000000000000000000000000000000000000000000000000000000");
+        let mut point = scalar;
+        for _ in 0..1000 {
+            (scalar, point) = (Secret::from_bytes(scalar).multiply(&point), scalar);
+        }
+        let end = "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51";
+        assert_eq!(scalar, bytes(end));
+    }
+
+    #[test]
+    fn both_sides_of_rfc_7748_reach_its_shared_secret() {
+        let [alice, bob] = [
+            "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
+            "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb",
+        ]
+        .map(|secret| Secret::from_bytes(bytes(secret)));
+        let alice_public = "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a";
+        let shared = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742";
+        assert_eq!(alice.public(), bytes(alice_public));
+        assert_eq!(alice.multiply(&bob.public()), bytes(shared));
+        assert_eq!(bob.multiply(&alice.public()), bytes(shared));
+    }
+
+    #[test]
+    fn a_batch_multiplies_each_lane_by_its_own_scalar() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let secrets: Vec<_> = (0..5).map(|_| Secret::random(&mut rng)).collect();
+        let mut points = Points::new(5);
+        (0..5).for_each(|lane| points.load(lane, &[u8::try_from(lane).unwrap() + 9; 32]));
+        let mut products = [[0; 32]; 5];
+        let jobs = [4, 0, 3].map(|lane| (lane, secrets[lane].as_bytes()));
+        let places = products.iter_mut();
+        points.multiply(
+            jobs.into_iter().zip(places).map(|((lane, scalar), out)| (lane, scalar, out)),
+        );
+        for (lane, product) in [4, 0, 3].into_iter().zip(products) {
+            let point = [u8::try_from(lane).unwrap() + 9; 32];
+            assert_eq!(product, secrets[lane].multiply(&point));
+        }
+        assert_eq!(products[3..], [[0; 32]; 2]);
+    }
+
+    #[test]
+    fn a_product_gives_what_its_scalars_give_one_after_the_other() {
+        let mut rng = Rng::from_seed([2; 32]);
+        for _ in 0..100 {
+            let point = Secret::random(&mut rng).public();
+            let secrets: [Secret; 5] = std::array::from_fn(|_| Secret::random(&mut rng));
+            assert_same_product(&secrets, point);
+        }
+    }
+
+    #[test]
+    fn a_product_kills_torsion_as_its_scalars_do() {
+        let mut rng = Rng::from_seed([3; 32]);
+        for torsion in EIGHT_TORSION {
+            let honest = curve25519_dalek::EdwardsPoint::mul_base_clamped(rng.bytes());
+            let point = (honest + torsion).to_montgomery().to_bytes();
+            let secrets: [Secret; 3] = std::array::from_fn(|_| Secret::random(&mut rng));
+            assert_same_product(&secrets, point);
+            let low_order = torsion.to_montgomery().to_bytes();
+            assert_eq!(Product::new(&secrets[0]).multiply(&low_order), [0; 32]);
+        }
+    }
+
+    fn assert_same_product(secrets: &[Secret], point: Point) {
+        let mut product = Product::new(&secrets[0]);
+        let mut one_by_one = secrets[0].multiply(&point);
+        assert_eq!(product.multiply(&point), one_by_one);
+        for secret in &secrets[1..] {
+            product.include(secret.as_bytes());
+            one_by_one = secret.multiply(&one_by_one);
+            assert_eq!(product.multiply(&point), one_by_one);
+        }
+    }
 }

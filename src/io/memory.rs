@@ -96,7 +96,8 @@ struct State {
     now: Nanos,
     flying: BinaryHeap<Reverse<Flight>>,
     flights: u64,
-    inboxes: HashMap<SocketAddr, Inbox>,
+    /// The ports at an address: several share it as sockets with `SO_REUSEPORT` do.
+    inboxes: HashMap<SocketAddr, Vec<Inbox>>,
     totals: Totals,
     tap: Option<Tap>,
     /// Buffers to use again, so that a network that runs does not allocate.
@@ -174,22 +175,39 @@ impl Network {
         local: SocketAddr,
         datagram_bytes: usize,
     ) -> Result<MemoryPort, AddressTaken> {
+        let mut ports = self.shared_ports(local, datagram_bytes, 1)?;
+        ports.pop().ok_or(AddressTaken(local))
+    }
+
+    /// `count` ports that share `local`: each source always reaches the same one of them. The
+    /// address is free again when one of them is dropped.
+    ///
+    /// # Errors
+    /// [`AddressTaken`] if there are ports already.
+    pub fn shared_ports(
+        &self,
+        local: SocketAddr,
+        datagram_bytes: usize,
+        count: usize,
+    ) -> Result<Vec<MemoryPort>, AddressTaken> {
         let local = normalised(local);
         let mut state = self.state();
         if state.inboxes.contains_key(&local) {
             return Err(AddressTaken(local));
         }
-        state.inboxes.insert(local, Inbox::default());
+        state.inboxes.insert(local, (0..count).map(|_| Inbox::default()).collect());
         drop(state);
-        Ok(MemoryPort {
+        let port = |place| MemoryPort {
             network: self.clone(),
             local,
+            place,
             datagram_bytes,
             frames: vec![0; datagram_bytes * BATCH].into(),
             destinations: ArrayVec::new(),
             batch: ArrayVec::new(),
             counters: PortCounters::default(),
-        })
+        };
+        Ok((0..count).map(port).collect())
     }
 
     /// Moves time forward to `now`, never back, and delivers what is due by then.
@@ -279,7 +297,11 @@ impl State {
         while self.flying.peek().is_some_and(|Reverse(flight)| flight.arrives <= self.now) {
             let Some(Reverse(flight)) = self.flying.pop() else { break };
             let queue_max = self.conditions.queue_max;
-            match self.inboxes.get_mut(&flight.to) {
+            let inbox = self.inboxes.get_mut(&flight.to).and_then(|sharing| {
+                let place = place_of(flight.letter.from, sharing.len());
+                sharing.get_mut(place)
+            });
+            match inbox {
                 Some(inbox) if inbox.letters.len() < queue_max => {
                     inbox.letters.push_back(flight.letter);
                     self.totals.delivered += 1;
@@ -296,10 +318,22 @@ impl State {
     }
 }
 
+/// Which of `ports` ports that share an address gets what comes from `source`.
+fn place_of(source: SocketAddr, ports: usize) -> usize {
+    let address = match source {
+        SocketAddr::V4(v4) => u64::from(v4.ip().to_bits()),
+        SocketAddr::V6(v6) => u64::from(v6.ip().segments()[7]),
+    };
+    let spread = (address ^ u64::from(source.port())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(spread >> 33).unwrap_or(0) % ports.max(1)
+}
+
 /// A [`Port`] of a [`Network`].
 pub struct MemoryPort {
     network: Network,
     local: SocketAddr,
+    /// Which of the ports that share the address this is.
+    place: usize,
     datagram_bytes: usize,
     frames: Box<[u8]>,
     /// Of the frames that wait, in order.
@@ -376,7 +410,8 @@ impl MemoryPort {
     /// Takes a batch out of the inbox, so that the network is free while it is handed over.
     fn fetch(&mut self) {
         let mut state = self.network.state();
-        if let Some(inbox) = state.inboxes.get_mut(&self.local) {
+        let sharing = state.inboxes.get_mut(&self.local);
+        if let Some(inbox) = sharing.and_then(|sharing| sharing.get_mut(self.place)) {
             let count = inbox.letters.len().min(BATCH);
             self.batch.extend(inbox.letters.drain(..count));
             self.counters.kernel_dropped = inbox.overflowed;

@@ -39,10 +39,12 @@ pub struct Options {
     /// Whether other ports of this process share the address: the kernel then spreads sources
     /// over them. Every one of them must say so.
     pub shared: bool,
-    /// Whether to let the kernel handle runs of datagrams as one, where it can.
+    /// Whether to let the kernel handle runs of datagrams as one, where it can. The kernel then
+    /// numbers the packets of a run in the identification field of IPv4 (it writes 0 otherwise):
+    /// an observer can tell which packets to one destination left in one flush.
     pub offload: bool,
-    /// Kernel memory for datagrams that wait to be received. The kernel charges about 2.3 KB for
-    /// a datagram of 1.4 KB; 8 MiB bridge 40 ms at 90 000 datagrams a second.
+    /// Kernel memory for datagrams that wait to be received. The kernel doubles it and charges
+    /// about 2.3 KB for a datagram of 1.4 KB: 8 MiB bridge 80 ms at 90 000 datagrams a second.
     pub receive_buffer_bytes: usize,
     /// Kernel memory for datagrams that wait to be sent.
     pub send_buffer_bytes: usize,

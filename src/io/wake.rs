@@ -79,16 +79,26 @@ impl Sleeper {
         // Relaxed: only its place in the order of changes matters, the swap below acquires.
         let state = &self.0.state;
         if state.compare_exchange(AWAKE, ASLEEP, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let port = port.fd().map(|fd| Watch::new(fd, port.queued() > 0));
             self.lie(port, now, until);
         }
         state.swap(AWAKE, Ordering::Acquire);
     }
 
-    fn lie(&self, port: &impl Port, now: Nanos, until: Nanos) {
+    /// Sleeps like [`Sleeper::sleep`], for a thread that has no port.
+    pub fn rest(&mut self, now: Nanos, until: Nanos) {
+        let state = &self.0.state;
+        if state.compare_exchange(AWAKE, ASLEEP, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.lie(None, now, until);
+        }
+        state.swap(AWAKE, Ordering::Acquire);
+    }
+
+    fn lie(&self, port: Option<Watch>, now: Nanos, until: Nanos) {
         let counter = Watch::new(self.0.counter.as_raw_fd(), false);
         let span = (until != Nanos::NEVER).then(|| (until - now).as_duration());
         // A negative descriptor is one that poll(2) passes over.
-        let mut watches = [counter, Watch::new(port.fd().unwrap_or(-1), port.queued() > 0)];
+        let mut watches = [counter, port.unwrap_or(Watch::new(-1, false))];
         event::wait(&mut watches, span);
         if watches[0].ready() {
             let _ = (&self.0.counter).read(&mut [0; 8]);

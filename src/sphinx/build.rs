@@ -1,7 +1,7 @@
 //! The sender's side: wraps a message into a packet, one layer a hop.
 //!
 //! A path of n hops takes n multiplications of a point and one of the base point, because the
-//! sender multiplies its scalars first ([`x25519::Product`]); hop by hop it would take n(n+1)/2.
+//! sender multiplies its scalars first ([`Product`]); hop by hop it would take n(n+1)/2.
 
 use super::geometry::{BETA_BYTES, GAMMA_BYTES, HEADER_BYTES, HOP_BYTES, HOPS_MAX};
 use super::header::{self, BLOCK_BYTES, FINAL_BYTES, Hop, HopKeys, NEXT, Version};

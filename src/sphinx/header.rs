@@ -1,8 +1,7 @@
 //! The header: the keys of one hop, the routing information it reads, the MAC.
 
 use super::geometry::{BETA_BYTES, GAMMA_BYTES, HOP_BYTES};
-use super::unwrap::Refusal;
-use super::{Destination, Identifier, NodeAddress, ReplayTag};
+use super::{Destination, Identifier, NodeAddress, Refusal, ReplayTag};
 use crate::crypto::sha256::{self, Hkdf};
 use crate::crypto::{field, lioness};
 use std::sync::LazyLock;
@@ -43,7 +42,7 @@ pub enum Hop {
     Forward {
         /// The node it goes to.
         next: NodeAddress,
-        /// How long it stays here, in nanoseconds.
+        /// How long it stays here, in nanoseconds: the sender's wish, any number.
         delay_ns: u64,
     },
     /// Its path ends here.

@@ -203,11 +203,11 @@ impl<'u> Checked<'u, '_> {
     }
 
     fn open_payloads(&mut self) {
-        for (_, lane, _) in alive(self.lanes, &*self.packets) {
+        let is_full = |lane: &Lane| lane.version == Version::FullKey;
+        for (_, lane, _) in alive(self.lanes, &*self.packets).filter(|(_, lane, _)| is_full(lane)) {
             lane.payload_key = *lane.keys.payload_key();
         }
-        let seeded = alive(self.lanes, &*self.packets)
-            .filter(|(_, lane, _)| lane.version != Version::FullKey);
+        let seeded = alive(self.lanes, &*self.packets).filter(|(_, lane, _)| !is_full(lane));
         payload::derive_keys(
             seeded.map(|(_, lane, _)| (lane.keys.payload_seed(), &mut lane.payload_key)),
         );
@@ -287,19 +287,19 @@ impl Lane {
 }
 
 /// The packets not refused so far, each with its index and lane.
-fn alive<'l, P: IntoIterator>(
-    lanes: &'l mut [Lane],
+fn alive<P: IntoIterator>(
+    lanes: &mut [Lane],
     packets: P,
-) -> impl Iterator<Item = (usize, &'l mut Lane, P::Item)> {
+) -> impl Iterator<Item = (usize, &mut Lane, P::Item)> {
     let all = lanes.iter_mut().zip(packets).enumerate();
     all.map(|(index, (lane, packet))| (index, lane, packet))
         .filter(|(_, lane, _)| lane.refusal.is_none())
 }
 
 /// Those among them that go on to another node.
-fn forwarded<'l, P: IntoIterator>(
-    lanes: &'l mut [Lane],
+fn forwarded<P: IntoIterator>(
+    lanes: &mut [Lane],
     packets: P,
-) -> impl Iterator<Item = (usize, &'l mut Lane, P::Item)> {
+) -> impl Iterator<Item = (usize, &mut Lane, P::Item)> {
     alive(lanes, packets).filter(|(_, lane, _)| matches!(lane.hop, Hop::Forward { .. }))
 }

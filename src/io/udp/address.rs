@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 pub(super) struct RawAddress([u8; RawAddress::BYTES]);
 
 const _: () = {
+    assert!(RawAddress::LENGTH as usize == RawAddress::BYTES);
     assert!(size_of::<libc::sockaddr_in6>() == RawAddress::BYTES);
     assert!(size_of::<libc::sockaddr_in>() <= RawAddress::BYTES);
     assert!(offset_of!(libc::sockaddr_in, sin_family) == 0);
@@ -23,6 +24,8 @@ const _: () = {
 
 impl RawAddress {
     pub(super) const BYTES: usize = 28;
+    /// The same for the kernel, which takes a longer `sockaddr_in` as well.
+    pub(super) const LENGTH: libc::socklen_t = 28;
     pub(super) const EMPTY: Self = RawAddress([0; Self::BYTES]);
 
     /// What `sendmsg` on a socket takes for `address`. A socket of IPv6 reaches IPv4 through

@@ -27,7 +27,7 @@ pub(super) struct Receiver {
     arrived: ArrayVec<Arrived, BATCH>,
     next: usize,
     /// How many messages to ask for, so that one call brings about one batch of datagrams.
-    messages_max: u32,
+    messages_max: usize,
     /// The kernel's running count of what it dropped, as last seen.
     dropped_seen: u32,
 }
@@ -55,7 +55,7 @@ impl Receiver {
             controls: [Control::EMPTY; BATCH],
             arrived: ArrayVec::new(),
             next: 0,
-            messages_max: BATCH as u32,
+            messages_max: BATCH,
             dropped_seen: 0,
         }
     }
@@ -120,25 +120,13 @@ impl Receiver {
         for (header, ((source, control), vector)) in headers.iter_mut().zip(places) {
             let header = &mut header.msg_hdr;
             header.msg_name = std::ptr::from_mut(source).cast();
-            header.msg_namelen = RawAddress::BYTES as libc::socklen_t;
+            header.msg_namelen = RawAddress::LENGTH;
             header.msg_iov = vector;
             header.msg_iovlen = 1;
             header.msg_control = control.as_mut_ptr();
             header.msg_controllen = Control::BYTES;
         }
-        // SAFETY: `messages_max` is at most BATCH, and that many headers point to an address, a
-        // vector, a control area and a buffer of the sizes they state, all of them ours to write
-        // and alive until the call returns; the kernel keeps none of the pointers.
-        let arrived = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                self.messages_max,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-            )
-        };
-        usize::try_from(arrived).map_err(|_| io::Error::last_os_error())
+        receive_messages(socket, &mut headers[..self.messages_max])
     }
 
     /// Keeps what the kernel said about each message, and asks for as many next time as make
@@ -164,10 +152,62 @@ impl Receiver {
                 taken_bytes: 0,
             });
         }
-        self.messages_max = u32::try_from(BATCH / run_max).unwrap_or(1).max(1);
+        self.messages_max = (BATCH / run_max).max(1);
     }
+}
+
+/// One system call; returns how many messages came.
+fn receive_messages(socket: &Socket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+    let (fd, count) = (socket.as_raw_fd(), u32::try_from(headers.len()).unwrap_or(u32::MAX));
+    let (flags, timeout) = (libc::MSG_DONTWAIT, std::ptr::null_mut());
+    // SAFETY: the caller made each header point to an address, a vector, a control area and a
+    // buffer of the sizes it states, each its own and alive until the call returns; the kernel
+    // writes no more than these sizes and keeps no pointer.
+    let arrived = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, flags, timeout) };
+    usize::try_from(arrived).map_err(|_| io::Error::last_os_error())
 }
 
 fn is_idle(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Port as _;
+    use crate::io::udp::{Options, UdpPort};
+    use std::convert::Infallible;
+
+    /// How many datagrams came in each message, when a batch of them was sent in one flush.
+    fn runs(from: &str, to: &str, toward: Option<&str>, datagram_bytes: usize) -> Vec<usize> {
+        let open = |text: &str| UdpPort::open(&Options::new(text.parse().unwrap(), datagram_bytes));
+        let (mut from, mut to) = (open(from).unwrap(), open(to).unwrap());
+        let ip = toward.map_or(to.local().ip(), |text| text.parse().unwrap());
+        let address = SocketAddr::new(ip, to.local().port());
+        for _ in 0..BATCH {
+            from.send(|_| Ok::<_, Infallible>(address)).unwrap();
+        }
+        from.flush();
+        assert!(from.sender.segments() && to.receiver.coalesces(), "{from} to {to}");
+        let mut lengths = Vec::new();
+        while lengths.iter().sum::<usize>() < BATCH {
+            to.receiver.fetch(&to.socket, &mut to.counters);
+            let run = |message: &Arrived| message.bytes / message.segment_bytes;
+            lengths.extend(to.receiver.arrived.iter().map(run));
+            while to.receiver.hand_over(&mut to.counters, |_, _| {}) > 0 {}
+        }
+        lengths
+    }
+
+    #[test]
+    fn a_run_travels_as_the_longest_packets_that_ip_allows() {
+        assert_eq!(runs("127.77.6.1:0", "127.77.6.2:0", None, 1400), [46, 18]);
+        assert_eq!(runs("[::1]:0", "[::1]:0", None, 1400), [46, 18]);
+        assert_eq!(runs("[::]:0", "[::]:0", Some("127.77.6.3"), 1400), [46, 18]);
+    }
+
+    #[test]
+    fn short_datagrams_travel_as_a_whole_batch() {
+        assert_eq!(runs("127.77.6.4:0", "127.77.6.5:0", None, 100), [64]);
+    }
 }

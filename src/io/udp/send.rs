@@ -1,9 +1,8 @@
 //! The sending half: one `sendmmsg(2)` for a flush, one message for each run to one address.
 
-use super::DATAGRAM_BYTES_MAX;
 use super::address::RawAddress;
 use super::control::Control;
-use super::{EMPTY_HEADER, EMPTY_VECTOR};
+use super::{DATAGRAM_BYTES_MAX, EMPTY_HEADER, EMPTY_VECTOR};
 use crate::io::{BATCH, PortCounters, Unsent};
 use arrayvec::ArrayVec;
 use socket2::Socket;
@@ -78,7 +77,7 @@ impl Sender {
                     counters.sent += count as u64;
                     self.release(count);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_for_later(&error) => break,
                 Err(error) => self.give_up(&error, counters),
             }
         }
@@ -86,16 +85,11 @@ impl Sender {
 
     /// Brings together what goes to one address, first come first, each in its old order.
     fn gather(&mut self) {
-        let Sender { queue, destinations, .. } = self;
-        let mut end = 0;
-        while let Some(&head) = queue.get(end) {
-            end += 1;
-            for index in end..queue.len() {
-                if destinations[queue[index]] == destinations[head] {
-                    queue[end..=index].rotate_right(1);
-                    end += 1;
-                }
-            }
+        let mut rest = self.queue.as_mut_slice();
+        while let Some(&head) = rest.first() {
+            let to = self.destinations[head];
+            let run = bring_forward(rest, |frame| self.destinations[frame] == to);
+            rest = &mut rest[run..];
         }
     }
 
@@ -130,7 +124,7 @@ impl Sender {
             let run = self.run(first);
             let header = &mut header.msg_hdr;
             header.msg_name = self.destinations[*frame].as_ptr().cast_mut().cast();
-            header.msg_namelen = RawAddress::BYTES as libc::socklen_t;
+            header.msg_namelen = RawAddress::LENGTH;
             header.msg_iov = vectors.wrapping_add(first);
             header.msg_iovlen = run;
             if run > 1 {
@@ -176,6 +170,23 @@ impl Sender {
     }
 }
 
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Moves the frames that belong to the front, keeping the order of these and of all others;
+/// returns how many. Allocates nothing, which a stable sort would.
+fn bring_forward(frames: &mut [usize], belongs: impl Fn(usize) -> bool) -> usize {
+    let mut front = 0;
+    for index in 0..frames.len() {
+        if belongs(frames[index]) {
+            frames[front..=index].rotate_right(1);
+            front += 1;
+        }
+    }
+    front
+}
+
 /// One system call; returns how many messages the kernel took, at least one.
 fn send_messages(socket: &Socket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
     let count = u32::try_from(headers.len()).unwrap_or(u32::MAX);
@@ -191,6 +202,9 @@ fn send_messages(socket: &Socket, headers: &mut [libc::mmsghdr]) -> io::Result<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Port as _;
+    use crate::io::udp::socket::set;
+    use crate::io::udp::{Options, UdpPort};
     use std::convert::Infallible;
 
     fn queue(sender: &mut Sender, ports: &[u16]) {
@@ -233,6 +247,28 @@ mod tests {
         sender.give_up(&io::Error::from_raw_os_error(libc::EIO), &mut counters);
         assert_eq!((sender.queued(), sender.run(0)), (4, 1));
         assert_eq!(counters, PortCounters::default());
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_runs_gets_every_datagram_singly() {
+        let open = || UdpPort::open(&Options::new("127.77.7.1:0".parse().unwrap(), 100)).unwrap();
+        let (mut a, mut b) = (open(), open());
+        // Without checksums there is no segmentation: `udp_send_skb` answers EINVAL.
+        set(&a.socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        for number in 0..20 {
+            let to = b.local();
+            a.send(|frame| {
+                frame.fill(number);
+                Ok::<_, Infallible>(to)
+            })
+            .unwrap();
+        }
+        a.flush();
+        assert!(!a.sender.segments());
+        assert_eq!((a.counters().sent, a.queued()), (20, 0));
+        let mut numbers = Vec::new();
+        b.receive(|_, datagram| numbers.push(datagram[0]));
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>());
     }
 
     #[test]

@@ -71,8 +71,10 @@ fn size_buffers(socket: &Socket, options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-fn set(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
-    let bytes = size_of::<libc::c_int>() as libc::socklen_t;
+/// Sets an option whose value is an int.
+pub(super) fn set(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let bytes: libc::socklen_t = 4;
+    const { assert!(size_of::<libc::c_int>() == 4) };
     // SAFETY: the option value is a live int, and its size is passed.
     let status = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), bytes)

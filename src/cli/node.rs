@@ -1,0 +1,95 @@
+//! `run` and `check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::{Failure, Status, print};
+use crate::config::NodeFile;
+use crate::host::{self, Machine};
+use crate::node::{self, Identity, Stop};
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// The node's configuration.
+    file: PathBuf,
+    /// Stop when the process that started this one ends.
+    #[arg(long)]
+    die_with_parent: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FileArgument {
+    /// The node's configuration.
+    file: PathBuf,
+}
+
+/// Runs a node until SIGTERM or SIGINT.
+pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    if arguments.die_with_parent {
+        host::die_with_parent();
+    }
+    let file = NodeFile::load(&arguments.file)?;
+    start_log(file.log.as_str());
+    let identity = Identity::load(&file)?;
+    let options = node::Options::of(&file);
+    options.check_lab(&identity)?;
+    // Reading too few descriptors is no reason not to start: clients then find the node full.
+    let _ = host::raise_descriptor_limit();
+    let stop = Stop::default();
+    stop_on_signal(stop.clone())?;
+    let listed = identity.listed()?;
+    let address = file.listen[0];
+    tracing::info!(
+        "{} {} of network {}, epoch {}, on {} by udp",
+        listed.role(),
+        listed.name(),
+        identity.consensus.network(),
+        identity.consensus.epoch(),
+        address,
+    );
+    tracing::info!("{}", Machine::look(crate::crypto::tier()));
+    let totals = node::run(&identity, &options, address, &stop)?;
+    tracing::info!("stopped");
+    if options.lab {
+        print(&format!("{}\n", serde_json::to_string(&totals).unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+/// Checks everything that can be checked without the network.
+pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
+    let file = NodeFile::load(&arguments.file)?;
+    let identity = Identity::load(&file)?;
+    let options = node::Options::of(&file);
+    options.check_lab(&identity)?;
+    options.check_memory()?;
+    let listed = identity.listed()?;
+    let memory = options.memory_plan(identity.consensus.geometry());
+    print(&format!(
+        "{} {} of network {}: configuration, keys and consensus of epoch {} fit\n{memory}\n",
+        listed.role(),
+        listed.name(),
+        identity.consensus.network(),
+        identity.consensus.epoch(),
+    ))
+}
+
+fn stop_on_signal(stop: Stop) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Failure::new(Status::Failure, format!("cannot hear signals: {error}")))?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            stop.request();
+        }
+    });
+    Ok(())
+}
+
+/// Logs of the control threads to stderr; the data plane has none.
+fn start_log(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,138 @@
+//! `mixline demo`: a whole network of separate processes on this machine, and messages through it.
+//!
+//! Gateways, mixes and clients are this program started again, each on a loopback address of its
+//! own; the demo only starts them, feeds messages to the sending client, compares what the
+//! receiving client prints, and ends every process that it started.
+
+mod messages;
+mod network;
+mod processes;
+mod report;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock;
+use crate::network::InitError;
+
+pub use messages::Line;
+use messages::Traffic;
+use network::Network;
+pub use report::Report;
+
+/// What a demo is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Mixes, in three layers.
+    pub mixes: usize,
+    /// Messages to send.
+    pub messages: usize,
+    /// Leave the network running afterwards, until Ctrl-C.
+    pub keep: bool,
+    /// Print the report as JSON, without progress.
+    pub json: bool,
+}
+
+/// Layers of mixes in the demo.
+pub const LAYERS: u8 = 3;
+/// Gateways in the demo: the sender's and the recipient's.
+pub const GATEWAYS: usize = 2;
+
+/// Why a demo did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The folder for the network's files.
+    #[error("cannot make the working folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The network's files.
+    #[error("cannot make the network's files: {0}")]
+    Init(#[from] InitError),
+    /// A process did not start.
+    #[error("cannot start {name}: {source}")]
+    Start {
+        /// The process.
+        name: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A process ended early.
+    #[error("{name} ended early ({status}): its last words stand above")]
+    Ended {
+        /// The process.
+        name: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// The network did not come up.
+    #[error(
+        "after {seconds} s only {ready} of {nodes} nodes have all their links: is the machine overloaded?"
+    )]
+    NotReady {
+        /// How many are ready.
+        ready: usize,
+        /// How many there are.
+        nodes: usize,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// A client printed what we cannot read, or nothing.
+    #[error("{name} did not answer as it should: {line:?}")]
+    Client {
+        /// The client.
+        name: String,
+        /// What it printed.
+        line: Option<String>,
+    },
+    /// All sets of loopback addresses that were tried are taken.
+    #[error("no free loopback addresses in 127.77.0.0/16 port {port}: is another demo running?")]
+    NoAddresses {
+        /// The port.
+        port: u16,
+    },
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Set by Ctrl-C; the demo then ends its processes and removes its files.
+pub type Interrupt = Arc<AtomicBool>;
+
+/// Runs the demo and prints its report.
+///
+/// # Errors
+/// When the network cannot be started or does not answer; messages that are lost are no error but
+/// part of the report.
+pub fn run(options: Options, interrupt: &Interrupt) -> Result<Report, DemoError> {
+    let progress = report::Progress::new(options);
+    let network = Network::start(options, interrupt, &progress)?;
+    let started = clock::now();
+    let traffic = Traffic::run(&network, options.messages, interrupt, &progress)?;
+    let elapsed = clock::now() - started;
+    if options.keep {
+        stay(&network, interrupt, options.json);
+    }
+    let totals = network.finish();
+    Ok(Report::new(&traffic, &totals, elapsed, options))
+}
+
+/// Leaves the network running until Ctrl-C.
+fn stay(network: &Network, interrupt: &Interrupt, json: bool) {
+    if !json {
+        eprintln!("{}", network.how_to_use());
+    }
+    while !interrupt.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Returns an error once Ctrl-C was pressed.
+fn check(interrupt: &Interrupt) -> Result<(), DemoError> {
+    if interrupt.load(Ordering::Relaxed) { Err(DemoError::Interrupted) } else { Ok(()) }
+}

@@ -1,0 +1,85 @@
+//! The demo's processes: started, heard, and ended by their pid, whatever happens.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::DemoError;
+
+/// A process of ours. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) name: String,
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Process {
+    /// Starts this program again with `arguments`; `environment` is added to ours.
+    pub(super) fn start<A: AsRef<OsStr>>(
+        name: &str,
+        arguments: impl IntoIterator<Item = A>,
+        environment: &[(&str, &OsStr)],
+    ) -> Result<Self, DemoError> {
+        let start = |source| DemoError::Start { name: name.to_owned(), source };
+        let program = std::env::current_exe().map_err(start)?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(start)?;
+        let (sender, lines) = mpsc::channel();
+        if let Some(output) = child.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Process { name: name.to_owned(), child, lines })
+    }
+
+    /// The pipe into the process; there is one.
+    pub(super) fn input(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// The next line it prints, if one comes within `patience`.
+    pub(super) fn line(&self, patience: Duration) -> Option<String> {
+        self.lines.recv_timeout(patience).ok()
+    }
+
+    /// Whether it has ended, and how.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Asks it to end.
+    pub(super) fn terminate(&self) {
+        crate::host::terminate(self.child.id());
+    }
+
+    /// Waits for the last line that it prints.
+    pub(super) fn finish(self, patience: Duration) -> Option<String> {
+        let mut last = None;
+        while let Ok(line) = self.lines.recv_timeout(patience) {
+            last = Some(line);
+        }
+        last
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error here means that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,3 @@
+//! Messages between users: what is inside a packet's payload, sealed to the recipient alone.
+
+pub mod envelope;

@@ -1,0 +1,189 @@
+//! Composition root: a node made of its keys, the consensus and its options, and run.
+//!
+//! [`assemble`] builds a whole node over any kind of port without starting a thread, so that tests
+//! run many nodes in one process and in virtual time; [`run`] gives every part its thread.
+
+mod assemble;
+pub mod control;
+mod load;
+mod notify;
+mod run;
+mod totals;
+
+use std::sync::Arc;
+
+use crate::clock::Nanos;
+use crate::io::OpenError;
+use crate::pki::{Consensus, EpochKeys, Node as ListedNode, NodeId, NodeKeys};
+use crate::replay;
+use crate::sphinx::Geometry;
+use crate::worker;
+
+pub use assemble::{Node, Start, Wakers, assemble};
+pub use control::Control;
+pub use load::{LoadError, load_consensus};
+pub use run::{CONNECTED, Stop, run};
+pub use totals::Totals;
+
+/// What an operator may choose of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Workers: one a core.
+    pub workers: usize,
+    /// Whether each worker stays on its core.
+    pub pin: bool,
+    /// Packets that the node's memory holds: mixed, in flight between threads, being answered.
+    pub slots: u32,
+    /// Packets that one worker's pool holds.
+    pub packets_max: u32,
+    /// Packets that one epoch's replay table is planned for.
+    pub replay_packets_max: u64,
+    /// Clients that a gateway serves at once.
+    pub clients_max: u32,
+    /// How long a stopping node lets its packets leave at their time.
+    pub drain_max: Nanos,
+    /// Whether totals are printed at the end: only where no stranger's packets pass.
+    pub lab: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            workers: 1,
+            pin: false,
+            slots: 65_536,
+            packets_max: 49_152,
+            replay_packets_max: 8_000_000,
+            clients_max: 4096,
+            drain_max: Nanos::from_secs(5),
+            lab: false,
+        }
+    }
+}
+
+/// Everything that makes a node this node.
+#[derive(Debug)]
+pub struct Identity {
+    /// Its long-lived keys.
+    pub keys: NodeKeys,
+    /// Its keys of the epochs in force.
+    pub epochs: Vec<EpochKeys>,
+    /// The network it belongs to.
+    pub consensus: Arc<Consensus>,
+}
+
+/// Why a node does not start or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its keys are not in the consensus.
+    #[error("node {0} is not in the consensus: use the keys that its descriptor was made from")]
+    NotListed(NodeId),
+    /// Its keys are not those that the consensus lists.
+    #[error(
+        "the {kind} key in the key folder is not the one that the consensus lists for node {id}"
+    )]
+    OtherKey {
+        /// The node.
+        id: NodeId,
+        /// Which key.
+        kind: &'static str,
+    },
+    /// No key for the epoch.
+    #[error("no mix key for epoch {0} in the key folder: run `mixline keygen --epoch {0}`")]
+    NoEpochKey(u64),
+    /// Its port cannot be opened.
+    #[error(transparent)]
+    Port(#[from] OpenError),
+    /// Its memory plan does not hold.
+    #[error(
+        "{slots} slots of packet memory cannot hold {workers} pools of {packets_max} packets: \
+             raise memory.slots or lower mix.packets_max"
+    )]
+    Memory {
+        /// Slots in all.
+        slots: u32,
+        /// Workers.
+        workers: usize,
+        /// Packets of each.
+        packets_max: u32,
+    },
+    /// Exact counters where strangers' packets pass.
+    #[error("metrics.detail = \"lab\" is refused: node {0} of the consensus is not on loopback")]
+    NotALab(NodeId),
+    /// The service manager's socket.
+    #[error("cannot reach the service manager at NOTIFY_SOCKET: {0}")]
+    Notify(std::io::Error),
+}
+
+impl Identity {
+    /// This node, as the network lists it.
+    ///
+    /// # Errors
+    /// When it is not listed, or with other keys than these.
+    pub fn listed(&self) -> Result<&ListedNode, NodeError> {
+        let id = self.keys.identity.id();
+        let node = self.consensus.node(&id).ok_or(NodeError::NotListed(id))?;
+        if node.link_public() != self.keys.link.public() {
+            return Err(NodeError::OtherKey { id, kind: "link" });
+        }
+        let epoch = self.consensus.epoch();
+        let own = self.epochs.iter().find(|keys| keys.epoch == epoch);
+        let own = own.ok_or(NodeError::NoEpochKey(epoch))?;
+        if node.mix_public(epoch) != Some(own.mix.public()) {
+            return Err(NodeError::OtherKey { id, kind: "mix" });
+        }
+        Ok(node)
+    }
+
+    /// The nodes that this one exchanges packets with: the layers before and after its own, where
+    /// the gateways stand both before the first layer and behind the last.
+    pub fn neighbours(&self) -> Result<Vec<&ListedNode>, NodeError> {
+        let layers = self.consensus.parameters().layers;
+        // Layers count from 1; a gateway has none.
+        let in_order = |layer: u8| Some(layer).filter(|layer| (1..=layers).contains(layer));
+        let near = match self.listed()?.layer() {
+            None => [Some(1), Some(layers)],
+            Some(own) => [in_order(own - 1), in_order(own + 1)],
+        };
+        Ok(self.consensus.nodes().filter(|node| near.contains(&node.layer())).collect())
+    }
+}
+
+impl Options {
+    /// Quotas and what is in flight fit the slots, so that receiving never starves.
+    ///
+    /// # Errors
+    /// [`NodeError::Memory`].
+    pub fn check_memory(&self) -> Result<(), NodeError> {
+        let Options { slots, workers, packets_max, .. } = *self;
+        let in_flight = workers as u64 * worker::BATCH as u64 * 4;
+        if u64::from(packets_max) * workers as u64 + in_flight > u64::from(slots) {
+            return Err(NodeError::Memory { slots, workers, packets_max });
+        }
+        Ok(())
+    }
+
+    /// Exact counters only where no stranger's packets pass: when all nodes are on loopback.
+    ///
+    /// # Errors
+    /// [`NodeError::NotALab`].
+    pub fn check_lab(&self, identity: &Identity) -> Result<(), NodeError> {
+        let is_local = |node: &ListedNode| node.addresses().iter().all(|at| at.ip().is_loopback());
+        match identity.consensus.nodes().find(|node| self.lab && !is_local(node)) {
+            Some(node) => Err(NodeError::NotALab(node.id())),
+            None => Ok(()),
+        }
+    }
+
+    /// The memory that the node takes at start, term by term, for people.
+    pub fn memory_plan(&self, geometry: Geometry) -> String {
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let packets = u64::from(self.slots) * geometry.datagram_bytes() as u64;
+        let replay = replay::Options { packets_max: self.replay_packets_max }.table_bytes();
+        let (packets, replay) = (mebibytes(packets), mebibytes(replay));
+        format!(
+            "packet memory {packets:.0} MiB ({} slots), replay table {replay:.0} MiB an epoch",
+            self.slots
+        )
+    }
+}

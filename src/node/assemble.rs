@@ -1,0 +1,185 @@
+//! A node's parts, made from its identity and connected; no thread is started here.
+
+use std::sync::Arc;
+
+use crate::client::network_of;
+use crate::clock::{Nanos, UnixMicros};
+use crate::crypto::random::Rng;
+use crate::crypto::{kem, x25519};
+use crate::gateway::Gateway;
+use crate::io::Port;
+use crate::io::wake::Waker;
+use crate::link::{self, Capacity, Links, Local, Network, Peer, Sessions};
+use crate::pki::{EpochKeys, Node as ListedNode, Role};
+use crate::pool::{self, Pool};
+use crate::replay::{self, EpochKey};
+use crate::route;
+use crate::store::{self, Store};
+use crate::worker::rings::Inbox;
+use crate::worker::slab::{Slab, SlotCache};
+use crate::worker::tables::Tables;
+use crate::worker::{self, Rings, Worker};
+
+use super::control::{self, Control};
+use super::{Identity, NodeError, Options};
+
+/// Messages that a ring between two threads holds.
+const RING_MESSAGES: usize = 4096;
+
+const _: () = assert!(pool::DELAY_CAP_MEANS == route::DELAY_MEANS_MAX);
+
+/// A node, ready to take turns.
+#[derive(Debug)]
+pub struct Node<P> {
+    /// Its control side.
+    pub control: Control,
+    /// Its workers.
+    pub workers: Vec<Worker<P>>,
+}
+
+/// Who wakes whom: the threads' wakers, made before the rings that use them.
+#[derive(Clone, Debug)]
+pub struct Wakers {
+    /// The control thread's.
+    pub control: Waker,
+    /// The workers', by number.
+    pub workers: Vec<Waker>,
+}
+
+/// Now, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Monotonic.
+    pub now: Nanos,
+    /// Between machines.
+    pub wall: UnixMicros,
+}
+
+/// Builds a node over `ports`, one a worker.
+///
+/// # Errors
+/// When the identity is not that of a listed node, or the memory plan does not hold.
+pub fn assemble<P: Port>(
+    identity: &Identity,
+    options: &Options,
+    ports: Vec<P>,
+    wakers: &Wakers,
+    start: Start,
+    rng: &mut Rng,
+) -> Result<Node<P>, NodeError> {
+    options.check_memory()?;
+    let consensus = &identity.consensus;
+    let neighbours = identity.neighbours()?;
+    let network = network_of(consensus);
+    let capacity = capacity(identity, options, neighbours.len())?;
+    let links = links(identity, network.clone(), capacity, &neighbours, start, rng)?;
+    let tables = Arc::new(tables(identity, options, &links, &neighbours, rng)?);
+    let slab = Slab::new(options.slots, consensus.geometry().datagram_bytes());
+    let upcalls = Inbox::new(RING_MESSAGES, wakers.control.clone());
+    let handed = wakers.workers.iter().map(|waker| Inbox::new(RING_MESSAGES, waker.clone()));
+    let handed: Arc<[_]> = handed.collect();
+    let commands = wakers.workers.iter().map(|waker| Inbox::new(RING_MESSAGES, waker.clone()));
+    let commands: Vec<_> = commands.collect();
+
+    let delay_mean = consensus.parameters().delay_mean;
+    let pool_options = pool::Options { packets_max: options.packets_max, delay_mean };
+    let link_public = identity.keys.link.public();
+    let new_worker = |(number, port)| {
+        Worker::new(worker::Parts {
+            number,
+            port,
+            sessions: Sessions::new(&network, capacity, Some(link_public)),
+            pool: Pool::new(pool_options, rng.fork()),
+            slots: SlotCache::new(slab.clone()),
+            tables: tables.clone(),
+            rings: Rings {
+                commands: commands[number].clone(),
+                control: upcalls.clone(),
+                workers: handed.clone(),
+            },
+        })
+    };
+    let workers = ports.into_iter().enumerate().map(new_worker).collect();
+    let control = Control::new(control::Parts {
+        links,
+        gateway: tables.delivers.then(|| Gateway::new(Store::new(store::Options::default()))),
+        workers: commands,
+        upcalls,
+        slots: SlotCache::new(slab),
+        geometry: consensus.geometry(),
+        neighbours: capacity.nodes,
+    });
+    Ok(Node { control, workers })
+}
+
+fn capacity(identity: &Identity, options: &Options, nodes: usize) -> Result<Capacity, NodeError> {
+    let clients = match identity.listed()?.role() {
+        Role::Gateway => options.clients_max,
+        Role::Mix => 0,
+    };
+    Ok(Capacity { nodes: u32::try_from(nodes).unwrap_or(u32::MAX), clients })
+}
+
+fn links(
+    identity: &Identity,
+    network: Network,
+    capacity: Capacity,
+    neighbours: &[&ListedNode],
+    start: Start,
+    rng: &mut Rng,
+) -> Result<Links, NodeError> {
+    let keys = &identity.keys;
+    let local = Local::Node {
+        id: keys.identity.id().0,
+        link: x25519::Secret::from_bytes(*keys.link.secret()),
+        kem: identity.epochs.iter().filter_map(kem_secret).collect(),
+    };
+    let options = link::Options::default();
+    let mut links = Links::new(options, network, capacity, local, rng.fork(), start.wall);
+    let epoch = identity.consensus.epoch();
+    let peers: Vec<Peer> = neighbours.iter().filter_map(|node| peer(node, epoch)).collect();
+    let without_place = links.set_peers(&peers, start.now);
+    assert!(without_place == 0, "the capacity is made for these neighbours");
+    Ok(links)
+}
+
+fn kem_secret(keys: &EpochKeys) -> Option<Arc<kem::Secret>> {
+    kem::Secret::from_bytes(keys.kem.secret()).ok().map(Arc::new)
+}
+
+/// A neighbour as the link protocol knows it; none if it has no address or no key of the epoch.
+fn peer(node: &ListedNode, epoch: u64) -> Option<Peer> {
+    Some(Peer {
+        id: node.id().0,
+        address: *node.addresses().first()?,
+        link_public: *node.link_public(),
+        kem_public: Arc::from(node.kem_public(epoch)?),
+    })
+}
+
+fn tables(
+    identity: &Identity,
+    options: &Options,
+    links: &Links,
+    neighbours: &[&ListedNode],
+    rng: &mut Rng,
+) -> Result<Tables, NodeError> {
+    let replay = replay::Options { packets_max: options.replay_packets_max };
+    let mut epoch_key = |keys: &EpochKeys| {
+        (
+            route::epoch_byte(keys.epoch),
+            Arc::new(EpochKey::new(x25519::Secret::from_bytes(*keys.mix.secret()), replay, rng)),
+        )
+    };
+    let parameters = identity.consensus.parameters();
+    Ok(Tables {
+        geometry: identity.consensus.geometry(),
+        keys: identity.epochs.iter().map(&mut epoch_key).collect(),
+        links: neighbours
+            .iter()
+            .filter_map(|node| Some((node.id().0, links.index_of(&node.id().0)?)))
+            .collect(),
+        delay_max: route::delay_max(parameters.delay_mean),
+        delivers: identity.listed()?.role() == Role::Gateway,
+    })
+}

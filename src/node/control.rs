@@ -1,0 +1,277 @@
+//! The control thread's work, one turn at a time: links, sessions, mailboxes, dummies.
+//!
+//! It never touches a packet on its way: it answers what workers pass up and tells them what to
+//! do, by small messages. No I/O and no clock here either, so a whole network of nodes can run in
+//! virtual time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::clock::{Nanos, UnixMicros};
+use crate::gateway::{self, Gateway};
+use crate::link::{Action, Close, Event, Frame, LinkIndex, Links, Opened};
+use crate::metrics::Counter;
+use crate::sphinx::Geometry;
+use crate::sphinx::geometry::HEADER_BYTES;
+use crate::worker::drops::Drops;
+use crate::worker::rings::{Command, Inbox, Upcall};
+use crate::worker::slab::{Slot, SlotCache};
+use crate::worker::tables;
+
+/// Upcalls that one turn answers at most, so that timers are never late for long.
+const UPCALLS_A_TURN: usize = 256;
+/// Commands that wait for one worker at most; a worker that is that far behind is not alive.
+const BACKLOG_COMMANDS_MAX: usize = 1 << 16;
+
+/// One worker, seen from the control thread.
+#[derive(Debug)]
+struct Seat {
+    commands: Arc<Inbox<Command>>,
+    /// What did not fit the ring: a session's keys must not get lost.
+    backlog: VecDeque<Command>,
+}
+
+/// What the control thread itself counts.
+#[derive(Debug, Default)]
+pub struct ControlCounts {
+    /// Handshake datagrams refused, by reason.
+    pub drops: Drops,
+    /// Answers and frames not sent because packet memory or a worker's ring was full.
+    pub unsent: Counter,
+}
+
+/// What the control thread is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// All links, by their handshakes and timers.
+    pub links: Links,
+    /// The users' side, at a gateway.
+    pub gateway: Option<Gateway>,
+    /// The rings into the workers, by number.
+    pub workers: Vec<Arc<Inbox<Command>>>,
+    /// The ring from the workers.
+    pub upcalls: Arc<Inbox<Upcall>>,
+    /// Its share of the packet memory.
+    pub slots: SlotCache,
+    /// All sizes.
+    pub geometry: Geometry,
+    /// Links to neighbours: the first of all.
+    pub neighbours: u32,
+}
+
+/// The control side of a node.
+#[derive(Debug)]
+pub struct Control {
+    links: Links,
+    gateway: Option<Gateway>,
+    seats: Vec<Seat>,
+    upcalls: Arc<Inbox<Upcall>>,
+    slots: SlotCache,
+    geometry: Geometry,
+    counts: Arc<ControlCounts>,
+    neighbours: u32,
+    links_up: usize,
+}
+
+impl Control {
+    /// The control side made of `parts`.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { links, gateway, workers, upcalls, slots, geometry, neighbours } = parts;
+        let seats = workers
+            .into_iter()
+            .map(|commands| Seat { commands, backlog: VecDeque::new() })
+            .collect();
+        let counts = Arc::default();
+        Control { links, gateway, seats, upcalls, slots, geometry, counts, neighbours, links_up: 0 }
+    }
+
+    /// One turn at `now`. Returns how much it found to do.
+    pub fn turn(&mut self, now: Nanos, wall: UnixMicros) -> usize {
+        let mut work = self.answer_upcalls(now, wall);
+        self.links.tick(now, wall);
+        if let Some(gateway) = &mut self.gateway {
+            gateway.tick(now);
+        }
+        work += self.carry_out_actions();
+        work += self.send_to_clients();
+        self.seats.iter_mut().for_each(Seat::catch_up);
+        work
+    }
+
+    /// When the next turn has something to do, if no worker calls before.
+    pub fn next_deadline(&self, now: Nanos) -> Nanos {
+        if self.seats.iter().any(|seat| !seat.backlog.is_empty()) {
+            return now + Nanos::from_millis(1);
+        }
+        let gateway = self.gateway.as_ref().map_or(Nanos::NEVER, Gateway::next_deadline);
+        self.links.next_deadline().min(gateway)
+    }
+
+    /// Whether a worker has called.
+    pub fn has_upcalls(&self) -> bool {
+        !self.upcalls.is_empty()
+    }
+
+    /// Links to nodes that have a session.
+    pub fn links_up(&self) -> usize {
+        self.links_up
+    }
+
+    /// Gives every worker its own copy of what `command` makes.
+    pub fn tell_workers(&mut self, command: impl Fn() -> Command) {
+        self.seats.iter_mut().for_each(|seat| seat.give(command()));
+    }
+
+    /// Tells every neighbour and client that this node goes.
+    pub fn close(&mut self, now: Nanos) {
+        self.links.close_all(now);
+        self.carry_out_actions();
+    }
+
+    /// What the control thread counted.
+    pub fn counts(&self) -> &Arc<ControlCounts> {
+        &self.counts
+    }
+
+    /// What the gateway counted.
+    pub fn gateway_counts(&self) -> gateway::Counts {
+        self.gateway.as_ref().map(Gateway::counts).unwrap_or_default()
+    }
+
+    fn answer_upcalls(&mut self, now: Nanos, wall: UnixMicros) -> usize {
+        for answered in 0..UPCALLS_A_TURN {
+            let Some(upcall) = self.upcalls.pop() else { return answered };
+            self.answer(upcall, now, wall);
+        }
+        UPCALLS_A_TURN
+    }
+
+    fn answer(&mut self, upcall: Upcall, now: Nanos, wall: UnixMicros) {
+        match upcall {
+            Upcall::Handshake { source, slot } => {
+                let datagram = &self.slots.slab().bytes(&slot)[..self.geometry.datagram_bytes()];
+                if let Err(refusal) = self.links.receive(source, datagram, now, wall) {
+                    self.counts.drops.count(refusal);
+                }
+                self.slots.give(slot);
+            }
+            Upcall::Confirmed { link, generation } => self.links.confirmed(link, generation, now),
+            Upcall::Frame { opened, slot } => {
+                self.answer_frame(opened, &slot, now, wall);
+                self.slots.give(slot);
+            }
+            Upcall::Delivery { destination, identifier, slot } => {
+                let payload =
+                    &self.slots.slab().bytes(&slot)[HEADER_BYTES..self.geometry.packet_bytes()];
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.deliver(&destination, identifier, payload, now);
+                }
+                self.slots.give(slot);
+            }
+        }
+    }
+
+    fn answer_frame(&mut self, opened: Opened, slot: &Slot, now: Nanos, wall: UnixMicros) {
+        let Opened { link, generation, frame, length, .. } = opened;
+        let body = &self.slots.slab().bytes(slot)[..length];
+        match frame {
+            Frame::Close => {
+                if let Ok(close) = Close::decode(body) {
+                    self.links.closed(link, generation, close, now);
+                }
+            }
+            Frame::Control => {
+                if let (Some(gateway), Some(session)) =
+                    (&mut self.gateway, self.links.handshake_hash(link))
+                {
+                    gateway.control(link, &session, body, now, wall);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn carry_out_actions(&mut self) -> usize {
+        let mut work = 0;
+        while let Some(action) = self.links.poll() {
+            work += 1;
+            match action {
+                Action::Send { to, datagram } => {
+                    // Any worker's socket has the node's one address; the first is as good as any.
+                    self.with_slot(0, &datagram, |slot| Command::Datagram { to, slot });
+                }
+                Action::Worker(command) => self.change_session(command),
+                Action::Dummy(link) => self.seat_of(link).give(Command::Dummy(link)),
+                Action::Close(link, close) => {
+                    self.seat_of(link).give(Command::Close(link, close));
+                }
+                Action::Event(event) => self.note(event),
+            }
+        }
+        work
+    }
+
+    /// The owner of the link gets the sending half, everybody else the receiving one only.
+    fn change_session(&mut self, command: crate::link::Command) {
+        let owner = tables::owner(command.link(), self.seats.len());
+        for (number, seat) in self.seats.iter_mut().enumerate() {
+            if number != owner {
+                seat.give(Command::Session(command.for_others()));
+            }
+        }
+        self.seats[owner].give(Command::Session(command));
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Up { link } if link.0 < self.neighbours => self.links_up += 1,
+            Event::Down { link } if link.0 < self.neighbours => self.links_up -= 1,
+            Event::Down { link } => {
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.client_gone(link);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn send_to_clients(&mut self) -> usize {
+        let mut work = 0;
+        while let Some(outgoing) = self.gateway.as_mut().and_then(Gateway::poll) {
+            work += 1;
+            let gateway::Outgoing { link, frame, body } = outgoing;
+            let length = body.len();
+            let owner = tables::owner(link, self.seats.len());
+            self.with_slot(owner, &body, |slot| Command::Frame { link, frame, length, slot });
+        }
+        work
+    }
+
+    /// Copies `bytes` into a slot and gives it to a worker in a command.
+    fn with_slot(&mut self, worker: usize, bytes: &[u8], command: impl FnOnce(Slot) -> Command) {
+        let Some(mut slot) = self.slots.take() else { return self.counts.unsent.add(1) };
+        self.slots.slab().bytes_mut(&mut slot)[..bytes.len()].copy_from_slice(bytes);
+        self.seats[worker].give(command(slot));
+    }
+
+    fn seat_of(&mut self, link: LinkIndex) -> &mut Seat {
+        let owner = tables::owner(link, self.seats.len());
+        &mut self.seats[owner]
+    }
+}
+
+impl Seat {
+    fn give(&mut self, command: Command) {
+        assert!(self.backlog.len() < BACKLOG_COMMANDS_MAX, "a worker does not move any more");
+        self.backlog.push_back(command);
+        self.catch_up();
+    }
+
+    fn catch_up(&mut self) {
+        while let Some(command) = self.backlog.pop_front() {
+            if let Err(command) = self.commands.push(command) {
+                return self.backlog.push_front(command);
+            }
+        }
+    }
+}

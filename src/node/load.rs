@@ -1,0 +1,99 @@
+//! What a node needs from its files: keys and consensus, checked against each other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Identity, Options};
+use crate::clock;
+use crate::config::{self, ConfigError, Detail, NodeFile};
+use crate::host;
+use crate::pki::{Consensus, ConsensusError, KeyError, KeyFolder};
+
+/// Why the files do not make a node.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The trust anchor.
+    #[error(transparent)]
+    Anchor(#[from] ConfigError),
+    /// The consensus cannot be read.
+    #[error("cannot read the consensus {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The consensus is refused.
+    #[error("consensus {path}: {source}")]
+    Consensus {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ConsensusError,
+    },
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl LoadError {
+    /// The exit status of a command that ends with this.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            LoadError::Anchor(error) => error.exit_code(),
+            LoadError::Read { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => 66,
+                std::io::ErrorKind::PermissionDenied => 77,
+                _ => 1,
+            },
+            LoadError::Consensus { source, .. } => source.exit_code(),
+            LoadError::Key(error) => error.exit_code(),
+        }
+    }
+}
+
+/// The consensus in `path`, verified by the trust anchor in `network`.
+///
+/// # Errors
+/// When a file cannot be read, or the consensus is not to be trusted now.
+pub fn load_consensus(network: &Path, path: &Path) -> Result<Consensus, LoadError> {
+    let anchor = config::load_anchor(network)?;
+    let path = path.to_owned();
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(LoadError::Read { path, source }),
+    };
+    Consensus::verify(&bytes, &anchor, clock::wall(), None)
+        .map_err(|source| LoadError::Consensus { path, source })
+}
+
+impl Identity {
+    /// The identity that a node's files make.
+    ///
+    /// # Errors
+    /// When one is missing, damaged, open to others, or not to be trusted.
+    pub fn load(file: &NodeFile) -> Result<Self, LoadError> {
+        let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
+        let folder = KeyFolder::new(&file.keys);
+        let keys = folder.node_keys()?;
+        let epochs = vec![folder.epoch_keys(consensus.epoch())?];
+        Ok(Identity { keys, epochs, consensus })
+    }
+}
+
+impl Options {
+    /// The options that a node's file gives.
+    pub fn of(file: &NodeFile) -> Self {
+        let workers = file.workers.count.unwrap_or_else(|| host::cores().len());
+        let share = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Options {
+            workers,
+            pin: file.workers.pin,
+            slots: share(file.slots),
+            packets_max: share(file.packets_max / workers),
+            lab: file.detail == Detail::Lab,
+            ..Options::default()
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Tells the service manager how the node stands (`sd_notify`): ready, stopping, links up.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// The line to whoever started the node; silent when nobody listens.
+#[derive(Debug)]
+pub(super) struct Notifier(Option<(UnixDatagram, SocketAddr)>);
+
+impl Notifier {
+    /// Takes the socket that `NOTIFY_SOCKET` names: a path, or `@` and an abstract name.
+    ///
+    /// # Errors
+    /// When the variable is set and its socket cannot be used.
+    pub(super) fn from_environment() -> io::Result<Self> {
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(Notifier(None)) };
+        let address = match name.as_encoded_bytes().strip_prefix(b"@") {
+            Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
+            None => SocketAddr::from_pathname(&name)?,
+        };
+        Ok(Notifier(Some((UnixDatagram::unbound()?, address))))
+    }
+
+    /// Sends `state`: assignments, one a line. A manager that has gone away is not an error.
+    pub(super) fn tell(&self, state: &str) {
+        if let Some((socket, address)) = &self.0 {
+            let _ = socket.send_to_addr(state.as_bytes(), address);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a node counted in its life, for laboratories: printed at the end, never while it runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::control::Control;
+use crate::io::PortCounters;
+use crate::sphinx::Geometry;
+use crate::worker::Counts;
+use crate::worker::drops::Reason;
+
+/// The sums over all workers of a node, or over all nodes of a demo.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Bytes of each.
+    pub datagram_bytes: usize,
+    /// Datagrams received that had another size.
+    pub datagrams_of_other_size: u64,
+    /// Datagrams that the kernel dropped for want of buffer.
+    pub kernel_dropped: u64,
+    /// Sphinx packets received under a valid link key.
+    pub packets_in: u64,
+    /// Sphinx packets sent on.
+    pub packets_out: u64,
+    /// Letters stored in mailboxes.
+    pub stored: u64,
+    /// What was dropped, by stage and reason; only what is not zero.
+    pub drops: BTreeMap<String, u64>,
+    /// The tier of the cryptographic kernels.
+    pub crypto: String,
+    /// The kind of port.
+    pub port: String,
+}
+
+impl Totals {
+    /// What one node counted.
+    pub fn of_node(
+        geometry: Geometry,
+        ports: &[PortCounters],
+        workers: &[Arc<Counts>],
+        control: &Control,
+    ) -> Self {
+        let over_ports = |of: fn(&PortCounters) -> u64| ports.iter().map(of).sum();
+        let over_workers = |of: fn(&Counts) -> u64| workers.iter().map(|counts| of(counts)).sum();
+        let mut totals = Totals {
+            datagrams_sent: over_ports(|port| port.sent),
+            datagrams_received: over_ports(|port| port.received),
+            datagram_bytes: geometry.datagram_bytes(),
+            datagrams_of_other_size: over_ports(|port| port.wrong_length),
+            kernel_dropped: over_ports(|port| port.kernel_dropped),
+            packets_in: over_workers(|counts| counts.packets_in.value()),
+            packets_out: over_workers(|counts| counts.packets_out.value()),
+            stored: control.gateway_counts().stored,
+            drops: BTreeMap::new(),
+            crypto: crate::crypto::tier().to_owned(),
+            port: "udp".to_owned(),
+        };
+        for reason in Reason::all() {
+            let dropped: u64 = workers.iter().map(|counts| counts.drops.of(reason)).sum();
+            let (stage, name) = reason.name();
+            totals.add_drops(stage, name, dropped + control.counts().drops.of(reason));
+        }
+        let gateway = control.gateway_counts();
+        totals.add_drops("gateway", "garbled", gateway.garbled);
+        totals.add_drops("gateway", "unknown_mailbox", gateway.unknown_mailbox);
+        totals.add_drops("gateway", "mailbox_full", gateway.mailbox_full);
+        totals.add_drops("gateway", "bad_control", gateway.bad_control);
+        totals.add_drops("control", "unsent", control.counts().unsent.value());
+        totals
+    }
+
+    /// Adds another node's totals to these.
+    pub fn add(&mut self, other: &Totals) {
+        self.datagrams_sent += other.datagrams_sent;
+        self.datagrams_received += other.datagrams_received;
+        self.datagrams_of_other_size += other.datagrams_of_other_size;
+        self.kernel_dropped += other.kernel_dropped;
+        self.packets_in += other.packets_in;
+        self.packets_out += other.packets_out;
+        self.stored += other.stored;
+        self.datagram_bytes = other.datagram_bytes;
+        self.crypto.clone_from(&other.crypto);
+        self.port.clone_from(&other.port);
+        for (why, count) in &other.drops {
+            *self.drops.entry(why.clone()).or_default() += count;
+        }
+    }
+
+    fn add_drops(&mut self, stage: &str, name: &str, count: u64) {
+        if count > 0 {
+            self.drops.insert(format!("{stage} {name}"), count);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One core's work: a packet's diary from the receive frame to the send frame.
+//!
+//! A worker owns its port, its sessions and its pool; it never allocates, locks, logs or reads a
+//! clock. What it must know comes as immutable [`Tables`] and as [`Command`]s; what is not a packet
+//! goes up to the control thread as an [`Upcall`].
+
+pub mod drops;
+mod obey;
+mod receive;
+pub mod rings;
+mod route;
+mod send;
+pub mod slab;
+pub mod tables;
+mod unwrap;
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::clock::Nanos;
+use crate::io::{self, Port};
+use crate::link::Sessions;
+use crate::metrics::{Counter, Gauge};
+use crate::pool::Pool;
+use crate::sphinx::{Hop, Unwrapper};
+
+use drops::Drops;
+use rings::{Command, HandOff, Inbox, Parcel, Upcall};
+use slab::{Slot, SlotCache};
+use tables::Tables;
+
+/// Packets that one turn unwraps at most: a port's batch.
+pub const BATCH: usize = io::BATCH;
+
+/// What one worker has counted; it writes, any thread may read.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Sphinx packets that arrived under a valid link key.
+    pub packets_in: Counter,
+    /// Sphinx packets sent to their next hop.
+    pub packets_out: Counter,
+    /// Packets passed up for delivery.
+    pub delivered: Counter,
+    /// Packets of this node's own put into the mix.
+    pub packets_own: Counter,
+    /// Dummies and control frames sent.
+    pub frames_out: Counter,
+    /// Dummies received.
+    pub dummies_in: Counter,
+    /// Packets in the pool, and handed over to it.
+    pub resident: Gauge,
+    /// Turns taken: the worker's heartbeat.
+    pub turns: Counter,
+    /// Packets dropped, by reason.
+    pub drops: Drops,
+}
+
+/// The rings that connect one worker with the other threads.
+#[derive(Debug, Clone)]
+pub struct Rings {
+    /// From the control thread.
+    pub commands: Arc<Inbox<Command>>,
+    /// To the control thread.
+    pub control: Arc<Inbox<Upcall>>,
+    /// Into every worker of the node, by number: packets for the links that it owns.
+    pub workers: Arc<[Arc<Inbox<HandOff>>]>,
+}
+
+/// What a worker is made of; all its memory is taken before the first turn.
+#[derive(Debug)]
+pub struct Parts<P> {
+    /// Which of the node's workers this is.
+    pub number: usize,
+    /// Where its datagrams come from and go to.
+    pub port: P,
+    /// Its sessions, empty at first.
+    pub sessions: Sessions,
+    /// Its mix.
+    pub pool: Pool<Parcel>,
+    /// Its share of the packet memory.
+    pub slots: SlotCache,
+    /// Its first tables.
+    pub tables: Arc<Tables>,
+    /// Its connections to the other threads.
+    pub rings: Rings,
+}
+
+/// A packet that was opened and now goes through the Sphinx stages.
+#[derive(Debug)]
+struct Arrival {
+    slot: Slot,
+    /// Place of its epoch's key in the tables.
+    key: usize,
+}
+
+/// One core's worker.
+#[derive(Debug)]
+pub struct Worker<P> {
+    number: usize,
+    port: P,
+    sessions: Sessions,
+    unwrapper: Unwrapper,
+    pool: Pool<Parcel>,
+    slots: SlotCache,
+    tables: Arc<Tables>,
+    rings: Rings,
+    counts: Arc<Counts>,
+    arrivals: ArrayVec<Arrival, BATCH>,
+    outcomes: ArrayVec<Result<Hop, crate::sphinx::Refusal>, BATCH>,
+    draining: bool,
+}
+
+impl<P: Port> Worker<P> {
+    /// A worker made of `parts`.
+    pub fn new(parts: Parts<P>) -> Self {
+        let Parts { number, port, sessions, pool, slots, tables, rings } = parts;
+        Worker {
+            number,
+            port,
+            sessions,
+            unwrapper: Unwrapper::new(tables.geometry, BATCH),
+            pool,
+            slots,
+            tables,
+            rings,
+            counts: Arc::default(),
+            arrivals: ArrayVec::new(),
+            outcomes: ArrayVec::new(),
+            draining: false,
+        }
+    }
+
+    /// One turn at `now`: takes what is there, never waits. Returns how much it found to do.
+    pub fn turn(&mut self, now: Nanos) -> usize {
+        let mut work = self.obey(now); //       what the control thread asked for
+        work += self.receive(now); //           1 receive, 2 open
+        self.unwrap(); //                       3 unwrap a, 4 replay, 5 unwrap b
+        self.route(now); //                     6 to the owner of the next link, or up
+        work += self.collect(now); //           7 mix: packets of our links, from every worker
+        work += self.send(now); //              8 seal and 9 send what is due, shuffled
+        self.counts.resident.set(self.pool.len() as u64);
+        self.counts.turns.add(1);
+        work
+    }
+
+    /// When the next turn has something to do, if no message and no datagram comes before.
+    pub fn next_due(&self) -> Nanos {
+        self.pool.next_due().unwrap_or(Nanos::NEVER)
+    }
+
+    /// Whether a message waits for this worker.
+    pub fn has_messages(&self) -> bool {
+        !self.rings.commands.is_empty() || !self.rings.workers[self.number].is_empty()
+    }
+
+    /// Packets in the pool.
+    pub fn resident(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// The worker's counters.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// The worker's port.
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// Ends the worker: whatever is still mixed is dropped and counted, every slot goes home.
+    pub fn stop(&mut self) {
+        let Worker { pool, slots, counts, rings, number, .. } = self;
+        let mut discard = |parcel: Parcel| {
+            counts.drops.count(drops::Refusal::Drained);
+            slots.give(parcel.slot);
+        };
+        pool.drain(&mut discard);
+        while let Some(handed) = rings.workers[*number].pop() {
+            discard(handed.parcel);
+        }
+    }
+}

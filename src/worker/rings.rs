@@ -1,0 +1,153 @@
+//! What workers and the control thread say to each other: small messages over bounded rings.
+//!
+//! A packet travels in them as its slot. Every ring has a size chosen at start; what it turns away
+//! comes back to the sender as a value.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+
+use super::slab::Slot;
+use super::tables::Tables;
+use crate::clock::Nanos;
+use crate::io::wake::Waker;
+use crate::link::{self, Close, Frame, Generation, LinkIndex, Opened};
+use crate::sphinx::{Destination, Identifier};
+
+/// A packet on its way out: its memory, and the link it leaves by.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// The packet, with its tail behind it.
+    pub slot: Slot,
+    /// The link to its next hop.
+    pub link: LinkIndex,
+}
+
+/// A packet for the pool of the worker that owns its link.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HandOff {
+    /// When it may leave.
+    pub due: Nanos,
+    /// The packet.
+    pub parcel: Parcel,
+}
+
+/// What the control thread asks of a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Use these tables from the next turn on.
+    Tables(Arc<Tables>),
+    /// Change a session.
+    Session(link::Command),
+    /// Send a dummy on a link, now.
+    Dummy(LinkIndex),
+    /// Say goodbye on a link, now.
+    Close(LinkIndex, Close),
+    /// Send a ready datagram: a handshake's.
+    Datagram {
+        /// Where to.
+        to: SocketAddr,
+        /// The datagram.
+        slot: Slot,
+    },
+    /// Seal a frame and send it, now.
+    Frame {
+        /// The link to seal it for.
+        link: LinkIndex,
+        /// What it is.
+        frame: Frame,
+        /// Bytes of its body.
+        length: usize,
+        /// Its body.
+        slot: Slot,
+    },
+    /// Mix a packet that this node built.
+    Packet(HandOff),
+    /// Take in no more packets; those in the pool leave at their time.
+    Drain,
+}
+
+/// What a worker passes up to the control thread.
+#[derive(Debug)]
+pub enum Upcall {
+    /// A datagram of no session that may be a handshake's.
+    Handshake {
+        /// Where it came from.
+        source: SocketAddr,
+        /// The datagram.
+        slot: Slot,
+    },
+    /// The first valid datagram under a key that was not yet confirmed.
+    Confirmed {
+        /// The link.
+        link: LinkIndex,
+        /// Which of its keys.
+        generation: Generation,
+    },
+    /// A control, delivery or close frame.
+    Frame {
+        /// What it is, and how it came.
+        opened: Opened,
+        /// Its body.
+        slot: Slot,
+    },
+    /// A packet whose last hop this gateway is.
+    Delivery {
+        /// The mailbox.
+        destination: Destination,
+        /// The reply block's, or the sender's random, identifier.
+        identifier: Identifier,
+        /// The packet; its payload stands behind the header.
+        slot: Slot,
+    },
+}
+
+impl Upcall {
+    /// The message's slot, when nobody is there to take the message.
+    ///
+    /// # Panics
+    /// For [`Upcall::Confirmed`], which has none.
+    pub(super) fn into_slot(self) -> Slot {
+        match self {
+            Upcall::Handshake { slot, .. }
+            | Upcall::Frame { slot, .. }
+            | Upcall::Delivery { slot, .. } => slot,
+            Upcall::Confirmed { .. } => unreachable!("a confirmation carries no slot"),
+        }
+    }
+}
+
+/// A bounded ring into one thread, which sleeps when all its rings are empty.
+#[derive(Debug)]
+pub struct Inbox<T> {
+    ring: ArrayQueue<T>,
+    waker: Waker,
+}
+
+impl<T> Inbox<T> {
+    /// A ring for `capacity` messages to the thread that `waker` wakes.
+    pub fn new(capacity: usize, waker: Waker) -> Arc<Self> {
+        Arc::new(Inbox { ring: ArrayQueue::new(capacity), waker })
+    }
+
+    /// Puts a message in and wakes the receiver.
+    ///
+    /// # Errors
+    /// The message itself, when the ring is full.
+    pub fn push(&self, message: T) -> Result<(), T> {
+        self.ring.push(message)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// The oldest message.
+    pub fn pop(&self) -> Option<T> {
+        self.ring.pop()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+}

@@ -1,0 +1,96 @@
+//! Step 6 of the diary: each packet to the worker that owns its next link, or up for delivery.
+
+use super::drops::{Reason, Refusal};
+use super::rings::{HandOff, Parcel, Upcall};
+use super::slab::Slot;
+use super::{BATCH, Worker, tables};
+use crate::clock::Nanos;
+use crate::io::Port;
+use crate::sphinx::{Destination, Hop, Identifier, NodeAddress};
+
+impl<P: Port> Worker<P> {
+    /// Sends every unwrapped packet on its way; what is refused gives its slot back.
+    pub(super) fn route(&mut self, now: Nanos) {
+        let arrivals = std::mem::take(&mut self.arrivals);
+        let outcomes = std::mem::take(&mut self.outcomes);
+        for (arrival, outcome) in arrivals.into_iter().zip(outcomes) {
+            let slot = arrival.slot;
+            let routed = match outcome {
+                Ok(Hop::Forward { next, delay_ns }) => {
+                    self.forward(slot, &next, Nanos(delay_ns), now)
+                }
+                Ok(Hop::Final { destination, identifier }) => {
+                    self.deliver(slot, destination, identifier)
+                }
+                Err(refusal) => Err((slot, refusal.into())),
+            };
+            if let Err((slot, reason)) = routed {
+                self.drop_packet(slot, reason);
+            }
+        }
+    }
+
+    /// Takes what other workers unwrapped for this one's links; returns how many packets.
+    pub(super) fn collect(&mut self, now: Nanos) -> usize {
+        for taken in 0..BATCH {
+            let Some(handed) = self.rings.workers[self.number].pop() else { return taken };
+            self.mix(handed, now);
+        }
+        BATCH
+    }
+
+    /// Puts a packet into this worker's pool; a full pool throws out one of its packets, at random.
+    pub(super) fn mix(&mut self, handed: HandOff, now: Nanos) {
+        if let Err(evicted) = self.pool.insert(handed.due, handed.parcel, now) {
+            self.drop_packet(evicted.0.slot, Refusal::Evicted.into());
+        }
+    }
+
+    /// Takes a dropped packet's memory home and counts the reason.
+    pub(super) fn drop_packet(&mut self, slot: Slot, reason: Reason) {
+        self.counts.drops.count(reason);
+        self.slots.give(slot);
+    }
+
+    fn forward(
+        &mut self,
+        slot: Slot,
+        next: &NodeAddress,
+        delay: Nanos,
+        now: Nanos,
+    ) -> Result<(), (Slot, Reason)> {
+        let Some(&link) = self.tables.links.get(next) else {
+            return Err((slot, Refusal::UnknownNextHop.into()));
+        };
+        if delay > self.tables.delay_max {
+            return Err((slot, Refusal::DelayTooLong.into()));
+        }
+        let handed = HandOff { due: now + delay, parcel: Parcel { slot, link } };
+        let owner = tables::owner(link, self.rings.workers.len());
+        if owner == self.number {
+            self.mix(handed, now);
+            return Ok(());
+        }
+        self.rings.workers[owner]
+            .push(handed)
+            .map_err(|handed| (handed.parcel.slot, Refusal::HandOffFull.into()))
+    }
+
+    fn deliver(
+        &mut self,
+        slot: Slot,
+        destination: Destination,
+        identifier: Identifier,
+    ) -> Result<(), (Slot, Reason)> {
+        if !self.tables.delivers {
+            return Err((slot, Refusal::NotDelivering.into()));
+        }
+        match self.rings.control.push(Upcall::Delivery { destination, identifier, slot }) {
+            Ok(()) => {
+                self.counts.delivered.add(1);
+                Ok(())
+            }
+            Err(refused) => Err((refused.into_slot(), Refusal::ControlFull.into())),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! A worker's read-only view of the world, swapped whole between two turns.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::clock::Nanos;
+use crate::link::LinkIndex;
+use crate::replay::EpochKey;
+use crate::sphinx::{Geometry, NodeAddress};
+
+/// Epochs whose keys may be in force at once: previous (in grace), current, next.
+pub const EPOCHS_MAX: usize = 3;
+
+/// What a worker may know of the network: keys, neighbours, parameters.
+#[derive(Debug)]
+pub struct Tables {
+    /// All sizes.
+    pub geometry: Geometry,
+    /// The keys in force, each with its own replay table, by the last byte of the epoch's number.
+    pub keys: ArrayVec<(u8, Arc<EpochKey>), EPOCHS_MAX>,
+    /// The links to the neighbours, by the address inside the packet.
+    pub links: HashMap<NodeAddress, LinkIndex>,
+    /// The longest delay a sender may ask for.
+    pub delay_max: Nanos,
+    /// Whether final packets are delivered here: a gateway.
+    pub delivers: bool,
+}
+
+impl Tables {
+    /// The key of the epoch that `epoch` names, if it is in force.
+    pub fn key(&self, epoch: u8) -> Option<&Arc<EpochKey>> {
+        self.keys.iter().find(|(of, _)| *of == epoch).map(|(_, key)| key)
+    }
+}
+
+/// The worker that owns `link`, of `workers`: it alone mixes and sends what leaves by that link,
+/// so nothing on the wire says which core took a packet in.
+pub fn owner(link: LinkIndex, workers: usize) -> usize {
+    link.0 as usize % workers.max(1)
+}

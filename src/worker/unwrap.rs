@@ -1,0 +1,38 @@
+//! Steps 3 to 5 of the diary: unwrap the whole batch, with the replay test in its middle.
+
+use arrayvec::ArrayVec;
+
+use super::{BATCH, Worker};
+use crate::io::Port;
+use crate::replay::Verdict;
+use crate::sphinx::{Packet, Refusal};
+
+impl<P: Port> Worker<P> {
+    /// Unwraps this turn's arrivals in place; what came of each stands in `outcomes`.
+    pub(super) fn unwrap(&mut self) {
+        let Worker { arrivals, outcomes, unwrapper, tables, slots, .. } = self;
+        outcomes.clear();
+        if arrivals.is_empty() {
+            return;
+        }
+        let packet_bytes = tables.geometry.packet_bytes();
+        let keys: ArrayVec<_, BATCH> =
+            arrivals.iter().map(|arrival| &*tables.keys[arrival.key].1).collect();
+        let mut packets: ArrayVec<Packet<'_>, BATCH> = arrivals
+            .iter_mut()
+            .zip(&keys)
+            .map(|(arrival, key)| Packet {
+                bytes: &mut slots.slab().bytes_mut(&mut arrival.slot)[..packet_bytes],
+                secret: key.secret(),
+            })
+            .collect();
+
+        let mut checked = unwrapper.check(&mut packets);
+        checked.screen(|index, tag| match keys[index].table().insert(tag) {
+            Verdict::New => Ok(()),
+            Verdict::Seen => Err(Refusal::Replay),
+            Verdict::Full => Err(Refusal::ReplayTableFull),
+        });
+        outcomes.extend(checked.finish().iter().copied());
+    }
+}

@@ -1,0 +1,163 @@
+//! A whole network in one process and in virtual time, over `io/memory`.
+
+#[path = "support/simulation.rs"]
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod simulation;
+#[path = "support/testnet.rs"]
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod testnet;
+
+use std::net::SocketAddr;
+
+use mixline::clock::Nanos;
+use mixline::io::memory::Conditions;
+use mixline::worker::drops::Reason;
+
+use simulation::{Event, Simulation};
+use testnet::Shape;
+
+const SENDER: &str = "10.78.0.1:5000";
+const RECIPIENT: &str = "10.78.0.2:5000";
+
+/// A network of 8 nodes with a sender and a recipient, all links up, the mailbox open.
+fn connected(conditions: Conditions, workers: usize, seed: u8) -> Simulation {
+    let mut simulation = Simulation::new(&Shape::default(), conditions, workers, seed);
+    let neighbours = [4, 4, 4, 4, 4, 4, 4, 4];
+    let all_up = |simulation: &Simulation| {
+        let nodes = simulation.nodes.iter().zip(neighbours);
+        nodes.clone().count() == 8
+            && nodes.into_iter().all(|(node, links)| node.control.links_up() >= links)
+    };
+    assert!(simulation.run_until(Nanos::from_secs(60), all_up), "the links come up");
+    simulation.add_client(0, SENDER.parse().unwrap(), false);
+    simulation.add_client(1, RECIPIENT.parse().unwrap(), true);
+    let ready = |simulation: &Simulation| simulation.clients.iter().all(|client| client.is_ready());
+    assert!(simulation.run_until(Nanos::from_secs(60), ready), "the clients are let in");
+    simulation
+}
+
+/// Sends `count` messages; returns what arrived within a minute after the last left.
+fn exchange(simulation: &mut Simulation, count: usize) -> Vec<Vec<u8>> {
+    let address = simulation.clients[1].address().unwrap();
+    for number in 0..count {
+        let message = format!("message {number}");
+        simulation.clients[0].submit(message.as_bytes(), &address).unwrap();
+    }
+    let sent = |simulation: &Simulation| simulation.clients[0].waiting() == 0;
+    assert!(simulation.run_until(Nanos::from_secs(600), sent), "all messages leave");
+    simulation.run(simulation.now + Nanos::from_secs(30));
+    std::iter::from_fn(|| simulation.clients[1].received()).collect()
+}
+
+/// The packets that entered all nodes, and what became of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Account {
+    packets_in: u64,
+    packets_out: u64,
+    delivered: u64,
+    dropped: u64,
+    resident: u64,
+}
+
+fn account(simulation: &Simulation) -> Account {
+    let mut account = Account::default();
+    for worker in simulation.nodes.iter().flat_map(|node| &node.workers) {
+        let counts = worker.counts();
+        account.packets_in += counts.packets_in.value();
+        account.packets_out += counts.packets_out.value();
+        account.delivered += counts.delivered.value();
+        account.resident += worker.resident() as u64;
+        account.dropped += Reason::all()
+            .filter(|reason| reason.is_of_packet())
+            .map(|reason| counts.drops.of(reason))
+            .sum::<u64>();
+    }
+    account
+}
+
+#[test]
+fn every_message_arrives_once_and_whole_when_nothing_is_lost() {
+    let mut simulation = connected(Conditions::default(), 1, 1);
+    let mut received = exchange(&mut simulation, 100);
+    received.sort();
+    let mut expected: Vec<_> = (0..100).map(|n| format!("message {n}").into_bytes()).collect();
+    expected.sort();
+    assert_eq!(received, expected);
+}
+
+#[test]
+fn every_packet_is_delivered_or_in_one_drop_counter() {
+    let conditions = Conditions {
+        loss: 0.05,
+        duplicate: 0.05,
+        delay_min: Nanos::from_millis(1),
+        delay_max: Nanos::from_millis(30),
+        ..Conditions::default()
+    };
+    for workers in [1, 2] {
+        let mut simulation = connected(conditions, workers, 2);
+        let received = exchange(&mut simulation, 300);
+        let account = account(&simulation);
+        let left = account.packets_out + account.delivered + account.dropped + account.resident;
+        assert_eq!(account.packets_in, left, "{workers} workers: {account:?}");
+        assert!(account.packets_in > 1000 && !received.is_empty());
+
+        // On the wire: what was sent arrived, was lost, or is on its way.
+        let totals = simulation.network.totals();
+        let ended = totals.delivered + totals.lost + totals.overflowed + totals.unreachable;
+        assert_eq!(totals.sent + totals.duplicated, ended + totals.in_flight);
+
+        // Packets that left a node or the sender and entered none were lost on the wire.
+        let launched = simulation.clients[0].connection().packets_out() + account.packets_out;
+        assert!(launched >= account.packets_in, "nothing enters that never left");
+        assert!(launched - account.packets_in <= totals.lost + totals.in_flight);
+
+        // Stored is what was delivered to a gateway; what the client has is what was stored.
+        let stored: u64 =
+            simulation.nodes.iter().map(|node| node.control.gateway_counts().stored).sum();
+        assert_eq!(stored, account.delivered);
+        assert_eq!(stored, received.len() as u64);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    let conditions = Conditions {
+        loss: 0.02,
+        duplicate: 0.02,
+        delay_min: Nanos::from_millis(1),
+        delay_max: Nanos::from_millis(20),
+        ..Conditions::default()
+    };
+    let run = |seed: u8| -> (Vec<Event>, Vec<Vec<u8>>, Account) {
+        let mut simulation = connected(conditions, 1, seed);
+        let received = exchange(&mut simulation, 50);
+        let events = simulation.events.lock().unwrap().clone();
+        (events, received, account(&simulation))
+    };
+    let (first, again, other) = (run(3), run(3), run(4));
+    assert!(first.0.len() > 1000);
+    assert_eq!(first, again);
+    assert_ne!(first.0, other.0);
+}
+
+#[test]
+fn a_replayed_datagram_goes_nowhere() {
+    let mut simulation = connected(Conditions::default(), 1, 5);
+    let copies: std::sync::Arc<std::sync::Mutex<Vec<(SocketAddr, SocketAddr, Vec<u8>)>>> =
+        std::sync::Arc::default();
+    let log = copies.clone();
+    simulation.network.tap(move |crossing| {
+        log.lock().unwrap().push((crossing.from, crossing.to, crossing.datagram.to_vec()));
+    });
+    let received = exchange(&mut simulation, 20);
+    assert_eq!(received.len(), 20);
+    let before = account(&simulation);
+    let datagrams = copies.lock().unwrap().clone();
+    for (from, to, datagram) in &datagrams {
+        simulation.network.inject(*from, *to, datagram);
+    }
+    simulation.run(simulation.now + Nanos::from_secs(10));
+    assert_eq!(account(&simulation).packets_out, before.packets_out);
+    assert_eq!(simulation.clients[1].received(), None);
+}

@@ -1,0 +1,123 @@
+//! A whole network in one thread and in virtual time: real nodes and clients over `io/memory`.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use mixline::client::{Client, Connection};
+use mixline::clock::{Nanos, UnixMicros};
+use mixline::crypto::random::Rng;
+use mixline::io::memory::{Conditions, MemoryPort, Network};
+use mixline::io::wake;
+use mixline::node::{self, Node, Start, Wakers, assemble};
+use mixline::pki::{Consensus, MailboxKeys};
+
+use crate::testnet::{self, Shape, WALL};
+
+/// One datagram on the wire: when it left, when it arrives if it does, from where, to where.
+pub type Event = (Nanos, Option<Nanos>, SocketAddr, SocketAddr);
+
+/// A network that runs by itself until the virtual time that is asked for.
+pub struct Simulation {
+    pub network: Network,
+    pub nodes: Vec<Node<MemoryPort>>,
+    pub clients: Vec<Client<MemoryPort>>,
+    pub consensus: Arc<Consensus>,
+    pub events: Arc<Mutex<Vec<Event>>>,
+    pub now: Nanos,
+    rng: Rng,
+}
+
+impl Simulation {
+    pub fn new(shape: &Shape, conditions: Conditions, workers: usize, seed: u8) -> Self {
+        let mut rng = Rng::from_seed([seed; 32]);
+        let identities = testnet::identities(shape, WALL, &mut rng);
+        let network = Network::new(rng.fork(), conditions);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let log = events.clone();
+        network.tap(move |crossing| {
+            let event = (crossing.sent, crossing.arrives, crossing.from, crossing.to);
+            log.lock().unwrap().push(event);
+        });
+        let options = node::Options {
+            workers,
+            slots: 4096,
+            packets_max: 2048 / u32::try_from(workers).unwrap(),
+            replay_packets_max: 100_000,
+            clients_max: 16,
+            ..node::Options::default()
+        };
+        let start = Start { now: Nanos::ZERO, wall: WALL };
+        let nodes = identities
+            .iter()
+            .enumerate()
+            .map(|(index, identity)| {
+                let address = testnet::address(shape, index);
+                let bytes = identity.consensus.geometry().datagram_bytes();
+                let ports = network.shared_ports(address, bytes, workers).unwrap();
+                let waker = || wake::pair().unwrap().1;
+                let wakers =
+                    Wakers { control: waker(), workers: (0..workers).map(|_| waker()).collect() };
+                assemble(identity, &options, ports, &wakers, start, &mut rng).unwrap()
+            })
+            .collect();
+        let consensus = identities[0].consensus.clone();
+        Simulation { network, nodes, clients: vec![], consensus, events, now: Nanos::ZERO, rng }
+    }
+
+    /// Adds a client of the gateway `gateway`; with a mailbox or without.
+    pub fn add_client(&mut self, gateway: usize, address: SocketAddr, mailbox: bool) -> usize {
+        let bytes = self.consensus.geometry().datagram_bytes();
+        let port = self.network.port(address, bytes).unwrap();
+        let node = &self.consensus.gateways()[gateway];
+        let wall = self.wall();
+        let connection =
+            Connection::new(&self.consensus, node, port, self.now, wall, &mut self.rng).unwrap();
+        let keys = mailbox.then(|| MailboxKeys::generate(&mut self.rng));
+        let consensus = self.consensus.clone();
+        let client = Client::new(connection, consensus, node.id(), keys, self.rng.fork());
+        self.clients.push(client);
+        self.clients.len() - 1
+    }
+
+    pub fn wall(&self) -> UnixMicros {
+        UnixMicros(WALL.0 + self.now.0 / 1000)
+    }
+
+    /// Runs until `until`, from one event to the next.
+    pub fn run(&mut self, until: Nanos) {
+        while self.now < until {
+            self.network.advance(self.now);
+            while self.turn() > 0 {}
+            self.now = self.next_event().max(self.now + Nanos(1)).min(until);
+        }
+    }
+
+    /// Runs until `done` says so, at most for `patience`; whether it did.
+    pub fn run_until(&mut self, patience: Nanos, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + patience;
+        while self.now < end && !done(self) {
+            self.run(self.now + Nanos::from_millis(10));
+        }
+        done(self)
+    }
+
+    fn turn(&mut self) -> usize {
+        let (now, wall) = (self.now, self.wall());
+        let mut work = 0;
+        for node in &mut self.nodes {
+            work += node.control.turn(now, wall);
+            work += node.workers.iter_mut().map(|worker| worker.turn(now)).sum::<usize>();
+        }
+        work + self.clients.iter_mut().map(|client| client.turn(now, wall)).sum::<usize>()
+    }
+
+    fn next_event(&self) -> Nanos {
+        let nodes = self.nodes.iter().flat_map(|node| {
+            let workers = node.workers.iter().map(|worker| worker.next_due());
+            workers.chain([node.control.next_deadline(self.now)])
+        });
+        let clients = self.clients.iter().map(Client::next_due);
+        let network = self.network.next_delivery().unwrap_or(Nanos::NEVER);
+        nodes.chain(clients).min().unwrap_or(Nanos::NEVER).min(network)
+    }
+}

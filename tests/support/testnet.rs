@@ -1,0 +1,123 @@
+//! A whole network's identities in memory: what `mixline network init` writes to files.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use mixline::clock::{Nanos, UnixMicros};
+use mixline::crypto::random::Rng;
+use mixline::node::Identity;
+use mixline::pki::{
+    Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
+    Parameters, PlacedMix, Rate, Rates, Role, SigningKey, TrustAnchor,
+};
+use mixline::sphinx::Geometry;
+
+/// The wall-clock time at which every test network begins.
+pub const WALL: UnixMicros = UnixMicros::from_secs(1_700_000_000);
+/// The epoch that every test network is in.
+pub const EPOCH: u64 = 7;
+
+/// What a test network looks like.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub layers: u8,
+    pub mixes_per_layer: u8,
+    pub gateways: u8,
+    pub delay_mean: Nanos,
+    pub messages_per_second: u32,
+    /// The first two bytes of all addresses.
+    pub subnet: [u8; 2],
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape {
+            layers: 3,
+            mixes_per_layer: 2,
+            gateways: 2,
+            delay_mean: Nanos::from_millis(100),
+            messages_per_second: 200,
+            subnet: [10, 77],
+        }
+    }
+}
+
+/// The identities of all nodes: mixes first, layer by layer, then gateways.
+pub fn identities(shape: &Shape, now: UnixMicros, rng: &mut Rng) -> Vec<Identity> {
+    let mixes = usize::from(shape.layers) * usize::from(shape.mixes_per_layer);
+    let count = mixes + usize::from(shape.gateways);
+    let keys: Vec<(NodeKeys, EpochKeys)> =
+        (0..count).map(|_| (NodeKeys::generate(rng), EpochKeys::generate(EPOCH, rng))).collect();
+    let descriptors: Vec<Descriptor> = keys
+        .iter()
+        .enumerate()
+        .map(|(index, keys)| {
+            let role = if index < mixes { Role::Mix } else { Role::Gateway };
+            descriptor(index, role, shape, keys, now)
+        })
+        .collect();
+    let consensus = Arc::new(consensus(shape, &descriptors, mixes, now, rng));
+    keys.into_iter()
+        .map(|(keys, epoch)| Identity { keys, epochs: vec![epoch], consensus: consensus.clone() })
+        .collect()
+}
+
+/// The address of the node at `index`.
+pub fn address(shape: &Shape, index: usize) -> SocketAddr {
+    let [a, b] = shape.subnet;
+    let host = u8::try_from(index + 1).unwrap();
+    (Ipv4Addr::new(a, b, 1, host), 7700).into()
+}
+
+fn descriptor(
+    index: usize,
+    role: Role,
+    shape: &Shape,
+    (keys, epoch): &(NodeKeys, EpochKeys),
+    now: UnixMicros,
+) -> Descriptor {
+    let fields = DescriptorFields {
+        network: "test".into(),
+        name: format!("node-{index}"),
+        role,
+        addresses: vec![address(shape, index)],
+        epochs: vec![EpochPublic::of(epoch)],
+        published: now,
+    };
+    Descriptor::sign(&fields, keys).unwrap()
+}
+
+fn consensus(
+    shape: &Shape,
+    descriptors: &[Descriptor],
+    mixes: usize,
+    now: UnixMicros,
+    rng: &mut Rng,
+) -> Consensus {
+    let authority = SigningKey::generate(rng);
+    let anchor = TrustAnchor::new("test", vec![authority.public()], None).unwrap();
+    let placed = |(index, descriptor): (usize, &Descriptor)| PlacedMix {
+        layer: u8::try_from(index / usize::from(shape.mixes_per_layer)).unwrap() + 1,
+        weight: 1,
+        descriptor: descriptor.clone(),
+    };
+    let draft = ConsensusDraft {
+        epoch: EPOCH,
+        epoch_s: 3600,
+        valid_from: now,
+        valid_until: UnixMicros::from_secs(now.as_secs() + 86_400),
+        parameters: Parameters {
+            layers: shape.layers,
+            delay_mean: shape.delay_mean,
+            rates: Rates {
+                payload: Rate::per_second(shape.messages_per_second),
+                ..Rates::default()
+            },
+            geometry: Geometry::DEFAULT,
+        },
+        mixes: descriptors[..mixes].iter().enumerate().map(placed).collect(),
+        gateways: descriptors[mixes..].to_vec(),
+    };
+    let bytes = draft.sign(&anchor, &[authority]);
+    Consensus::verify(&bytes, &anchor, now, None).unwrap()
+}
