@@ -9,6 +9,9 @@
 
 pub mod configuration;
 pub mod consensus;
+pub mod handshake;
+pub mod link_open;
+mod pair;
 pub mod unwrap;
 
 /// A boundary.
@@ -25,5 +28,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "configuration", run: configuration::run, seeds: configuration::seeds },
     Target { name: "consensus", run: consensus::run, seeds: consensus::seeds },
+    Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
+    Target { name: "link_open", run: link_open::run, seeds: link_open::seeds },
     Target { name: "unwrap", run: unwrap::run, seeds: unwrap::seeds },
 ];
