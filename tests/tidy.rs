@@ -40,10 +40,10 @@ const MODULES: &[(&str, Imports)] = &[
     ),
     ("store", Only(&["clock"])),
     ("gateway", Only(&["clock", "crypto", "link", "metrics", "pki", "sphinx", "store", "worker"])),
-    ("client", Only(&["clock", "crypto", "io", "link", "message", "pki", "route"])),
+    ("client", Only(&["clock", "crypto", "io", "link", "message", "pki", "route", "sphinx"])),
     ("config", Any),
-    ("node", Any),
     ("network", Any),
+    ("node", Any),
     ("demo", Any),
     ("cli", Any),
 ];
