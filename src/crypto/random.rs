@@ -73,13 +73,11 @@ impl Rng {
     }
 
     /// A uniform span from `low` up to `high`.
-    #[expect(clippy::cast_possible_truncation, reason = "never more than a u64 holds")]
     pub fn between(&mut self, low: Nanos, high: Nanos) -> Nanos {
         low + scaled(high - low, self.unit())
     }
 
     /// An exponentially distributed span with mean `mean`.
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as Nanos does")]
     pub fn exponential(&mut self, mean: Nanos) -> Nanos {
         scaled(mean, -self.unit().ln())
     }
