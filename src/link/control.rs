@@ -315,7 +315,8 @@ mod tests {
     #[test]
     fn items_come_back_as_they_were() {
         let body = written(&items());
-        assert_eq!(Items::of(&body).collect(), Ok::<Vec<_>, _>(items()));
+        let read: Result<Vec<_>, _> = Items::of(&body).collect();
+        assert_eq!(read, Ok(items()));
     }
 
     #[test]
