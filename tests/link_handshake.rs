@@ -392,7 +392,7 @@ fn a_client_and_its_gateway_exchange_control_frames_and_deliveries() {
     let (opened, out) = pair.b.receive(stranger(), &datagram, NOW, WALL).unwrap().unwrap();
     assert_eq!((opened.link, opened.frame), (at_gateway, Frame::Control));
     assert_eq!(Items::of(&out).collect::<Vec<_>>(), [Ok(Item::Echo([3; 8]))]);
-    let delivery = Delivery { number: 1, flags: 0, surb: [2; 16], payload: &[8; 1024] };
+    let delivery = Delivery { number: 1, flags: 0, behind: 0, surb: [2; 16], payload: &[8; 1024] };
     let mut body = [0; 1100];
     let length = delivery.encode(&mut body).unwrap();
     let (_, datagram) = pair.b.seal(at_gateway, Frame::Deliver, &body[..length], NOW).unwrap();
