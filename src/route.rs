@@ -3,6 +3,8 @@
 //! A path is gateway, one mix of every layer, gateway. Which mixes and which delays is the
 //! sender's choice alone, drawn afresh for every packet.
 
+pub mod content;
+
 use crate::clock::Nanos;
 use crate::crypto::random::Rng;
 use crate::pki::{Consensus, Node, NodeId, Role};
