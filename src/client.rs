@@ -3,12 +3,14 @@
 //! It runs on one thread by `turn`s, like a worker, but it is no packet path: it may allocate.
 
 mod connection;
+mod emitter;
 mod mailbox;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::clock::{Nanos, UnixMicros};
+use crate::cover::{LoopCounts, Stream};
 use crate::crypto::random::Rng;
 use crate::io::Port;
 use crate::link::Frame;
@@ -17,6 +19,8 @@ use crate::pki::{Consensus, MailboxAddress, MailboxKeys, NodeId};
 use crate::route::{self, Recipient, RouteError};
 
 pub use connection::{Connection, ConnectionError, network_of};
+pub use emitter::EmissionCounts;
+use emitter::Emitter;
 use mailbox::MailboxReader;
 
 /// Messages that wait to be sent, at most.
@@ -50,40 +54,31 @@ pub struct Client<P> {
     connection: Connection<P>,
     consensus: Arc<Consensus>,
     gateway: NodeId,
-    mailbox: Option<MailboxReader>,
+    mailbox: MailboxReader,
     outbox: VecDeque<Vec<u8>>,
-    next_send: Nanos,
-    send_gap: Nanos,
+    emitter: Emitter,
     rng: Rng,
 }
 
 impl<P: Port> Client<P> {
     /// A client of `gateway` in the network that `consensus` describes, over `connection`; it
-    /// reads the mailbox of `keys`, if any.
+    /// reads the mailbox of `keys`.
     pub fn new(
         connection: Connection<P>,
         consensus: Arc<Consensus>,
         gateway: NodeId,
-        keys: Option<MailboxKeys>,
-        rng: Rng,
+        keys: MailboxKeys,
+        mut rng: Rng,
     ) -> Self {
-        let send_gap = consensus.parameters().rates.payload.gap_mean();
-        let mailbox = keys.map(|keys| MailboxReader::new(gateway, keys));
-        Client {
-            connection,
-            consensus,
-            gateway,
-            mailbox,
-            outbox: VecDeque::new(),
-            next_send: Nanos::ZERO,
-            send_gap,
-            rng,
-        }
+        let home = Recipient { gateway, mailbox: keys.signing.public() };
+        let emitter = Emitter::new(&consensus, home, rng.fork());
+        let mailbox = MailboxReader::new(gateway, keys);
+        Client { connection, consensus, gateway, mailbox, outbox: VecDeque::new(), emitter, rng }
     }
 
     /// The address of this client's mailbox.
-    pub fn address(&self) -> Option<MailboxAddress> {
-        self.mailbox.as_ref().map(MailboxReader::address)
+    pub fn address(&self) -> MailboxAddress {
+        self.mailbox.address()
     }
 
     /// The most bytes that one message may have.
@@ -121,17 +116,17 @@ impl<P: Port> Client<P> {
 
     /// Whether the link to the gateway stands and the mailbox, if there is one, is open.
     pub fn is_ready(&self) -> bool {
-        self.connection.is_up() && self.mailbox.as_ref().is_none_or(MailboxReader::is_open)
+        self.connection.is_up() && self.mailbox.is_open()
     }
 
     /// Why the gateway does not let this client in, if it said so.
     pub fn refusal(&self) -> Option<ConnectionError> {
-        self.mailbox.as_ref().and_then(MailboxReader::refusal)
+        self.mailbox.refusal()
     }
 
     /// The next message that arrived.
     pub fn received(&mut self) -> Option<Vec<u8>> {
-        self.mailbox.as_mut()?.received()
+        self.mailbox.received()
     }
 
     /// One turn: takes what is there, sends what is due. Returns how much there was to do.
@@ -139,26 +134,17 @@ impl<P: Port> Client<P> {
         let mut work = self.connection.turn(now, wall);
         while let Some((frame, body)) = self.connection.received() {
             work += 1;
-            if let Some(mailbox) = &mut self.mailbox {
-                mailbox.take(frame, &body);
-            }
+            let emitter = &mut self.emitter;
+            self.mailbox.take(frame, &body, |identifier| _ = emitter.take_loop(identifier, now));
         }
-        if self.connection.is_up() {
-            self.send_control(now, wall);
-            work += self.send_packet(now);
-        }
+        work += self.emit(now, wall);
         self.connection.flush();
         work
     }
 
     /// When the next turn has something to do, if nothing arrives before.
     pub fn next_due(&self) -> Nanos {
-        if !self.connection.is_up() {
-            return self.connection.next_due();
-        }
-        let packet = if self.outbox.is_empty() { Nanos::NEVER } else { self.next_send };
-        let mailbox = self.mailbox.as_ref().map_or(Nanos::NEVER, MailboxReader::next_due);
-        packet.min(mailbox).min(self.connection.next_due())
+        self.emitter.next_due().min(self.connection.next_due())
     }
 
     /// The link to the gateway.
@@ -166,30 +152,46 @@ impl<P: Port> Client<P> {
         &self.connection
     }
 
+    /// What it has sent.
+    pub fn emission_counts(&self) -> EmissionCounts {
+        self.emitter.counts()
+    }
+
+    /// What came of its loops.
+    pub fn loop_counts(&self) -> LoopCounts {
+        self.emitter.loop_counts()
+    }
+
     /// Tells the gateway that this client goes.
     pub fn close(&mut self, now: Nanos) {
         self.connection.close(now);
     }
 
-    /// Opens the mailbox in every new session, acknowledges letters.
-    fn send_control(&mut self, now: Nanos, wall: UnixMicros) {
-        let (Some(mailbox), Some(session)) = (&mut self.mailbox, self.connection.session()) else {
-            return;
-        };
-        for body in mailbox.requests(&session, now, wall) {
-            self.connection.send(Frame::Control, &body, now);
-        }
-    }
-
-    /// Sends the next packet at exponential gaps: when it leaves says nothing of when it was
-    /// submitted.
-    fn send_packet(&mut self, now: Nanos) -> usize {
-        if self.next_send > now {
+    /// Sends what is due: always something, at instants that depend on nothing but the rates.
+    fn emit(&mut self, now: Nanos, wall: UnixMicros) -> usize {
+        let Client { connection, consensus, mailbox, outbox, emitter, .. } = self;
+        let Some(session) = connection.session().filter(|_| connection.is_up()) else {
+            emitter.stop();
             return 0;
+        };
+        emitter.start(consensus, outbox, now);
+        let has_dummies = consensus.parameters().rates.has_decoys();
+        let mut work = 0;
+        while let Some(stream) = emitter.due(now) {
+            work += 1;
+            if stream == Stream::Control {
+                let request = mailbox.request(&session, now, wall);
+                emitter.count_control(request.is_none());
+                match request {
+                    Some(body) => connection.send(Frame::Control, &body, now),
+                    None if has_dummies => connection.send(Frame::Dummy, &[], now),
+                    None => {}
+                }
+            } else if let Some(frame) = emitter.launch(now) {
+                connection.send(Frame::Sphinx, frame, now);
+            }
+            emitter.prepare(consensus, outbox);
         }
-        let Some(frame) = self.outbox.pop_front() else { return 0 };
-        self.connection.send(Frame::Sphinx, &frame, now);
-        self.next_send = now + self.rng.exponential(self.send_gap);
-        1
+        work
     }
 }

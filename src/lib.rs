@@ -15,6 +15,7 @@ pub mod replay; //  seen tags of a key epoch, with its key
 pub mod pool; //    the mix
 pub mod pki; //     what the network agrees on
 pub mod route; //   paths, delays, packets built for them
+pub mod cover; //   traffic whatever anybody has to say
 pub mod message; // what users say to each other
 pub mod worker; //  one core's turn: the packet's diary
 pub mod store; //   mailboxes

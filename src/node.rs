@@ -6,6 +6,7 @@
 mod assemble;
 pub mod control;
 mod load;
+mod loops;
 mod notify;
 mod run;
 mod totals;
@@ -22,6 +23,7 @@ use crate::worker;
 pub use assemble::{Node, Start, Wakers, assemble};
 pub use control::Control;
 pub use load::{LoadError, load_consensus};
+pub use loops::OwnLoops;
 pub use run::{CONNECTED, Stop, run};
 pub use totals::Totals;
 

@@ -56,18 +56,26 @@ pub fn build_frame(
     frame: &mut [u8],
 ) -> Result<(), RouteError> {
     let hops = random_path(consensus, first, &recipient.gateway, rng)?;
-    let packet_bytes = consensus.geometry().packet_bytes();
-    let (packet, tail) = frame.split_at_mut(packet_bytes);
     let itinerary = Itinerary {
         route: &hops,
         destination: recipient.mailbox,
         identifier: Identifier::default(),
         version: Version::SingleSeed,
     };
-    sphinx::build(message, &itinerary, rng, packet)?;
+    sphinx::build(message, &itinerary, rng, packet_of(consensus, frame))?;
+    Ok(())
+}
+
+/// The packet's place in `frame`, which has the geometry's frame bytes; the tail behind it is
+/// written: the epoch of the keys.
+///
+/// # Panics
+/// If the frame is shorter.
+pub fn packet_of<'f>(consensus: &Consensus, frame: &'f mut [u8]) -> &'f mut [u8] {
+    let (packet, tail) = frame.split_at_mut(consensus.geometry().packet_bytes());
     tail.fill(0);
     tail[0] = epoch_byte(consensus.epoch());
-    Ok(())
+    packet
 }
 
 /// How an epoch is named in a packet's tail: its number modulo 256.
@@ -80,7 +88,11 @@ pub fn delay_max(mean: Nanos) -> Nanos {
     Nanos(mean.0.saturating_mul(DELAY_MEANS_MAX))
 }
 
-fn random_path(
+/// A path from the gateway `first` over a mix of every layer to the gateway `last`.
+///
+/// # Errors
+/// When the consensus has none.
+pub fn random_path(
     consensus: &Consensus,
     first: &NodeId,
     last: &NodeId,
@@ -94,21 +106,63 @@ fn random_path(
     };
     let mut nodes = vec![gateway(first)?];
     for layer in 1..=consensus.parameters().layers {
-        nodes.push(random_mix(consensus.layer(layer), rng).ok_or(RouteError::EmptyLayer(layer))?);
+        nodes.push(random_of(consensus, layer, rng)?);
     }
     nodes.push(gateway(last)?);
     nodes.into_iter().map(|node| hop(consensus, node, rng)).collect()
 }
 
-/// A mix of `layer`, drawn by weight.
-fn random_mix<'a>(layer: &'a [Node], rng: &mut Rng) -> Option<&'a Node> {
-    let total: u64 = layer.iter().map(|node| u64::from(node.weight())).sum();
+/// A path from the node `own` once around: through the layers behind it, a gateway, the layers
+/// before it, and to itself. It starts at the node's next one.
+///
+/// # Errors
+/// When the consensus has none.
+pub fn round_trip(
+    consensus: &Consensus,
+    own: &Node,
+    rng: &mut Rng,
+) -> Result<Vec<RouteHop>, RouteError> {
+    // The gateways stand in a ring with the layers, as layer 0.
+    let ring = consensus.parameters().layers + 1;
+    let start = own.layer().unwrap_or(0);
+    let mut nodes = Vec::with_capacity(usize::from(ring));
+    for step in 1..ring {
+        nodes.push(random_of(consensus, (start + step) % ring, rng)?);
+    }
+    nodes.push(own);
+    nodes.into_iter().map(|node| hop(consensus, node, rng)).collect()
+}
+
+/// One of `nodes`, drawn by weight.
+pub fn random_node<'a>(nodes: &'a [Node], rng: &mut Rng) -> Option<&'a Node> {
+    let total: u64 = nodes.iter().map(|node| u64::from(node.weight())).sum();
     let mut left = rng.below(u32::try_from(total).ok()?);
-    layer.iter().find(|node| {
+    nodes.iter().find(|node| {
         let chosen = left < node.weight();
         left = left.wrapping_sub(node.weight());
         chosen
     })
+}
+
+/// A delay as senders draw it: exponential, drawn again in the one case of 10^12 in which it is
+/// over the longest.
+pub fn random_delay(mean: Nanos, rng: &mut Rng) -> Nanos {
+    loop {
+        let delay = rng.exponential(mean);
+        if delay <= delay_max(mean) {
+            return delay;
+        }
+    }
+}
+
+/// A mix of `layer`; of layer 0, a gateway.
+fn random_of<'a>(
+    consensus: &'a Consensus,
+    layer: u8,
+    rng: &mut Rng,
+) -> Result<&'a Node, RouteError> {
+    let nodes = if layer == 0 { consensus.gateways() } else { consensus.layer(layer) };
+    random_node(nodes, rng).ok_or(RouteError::EmptyLayer(layer))
 }
 
 fn hop(consensus: &Consensus, node: &Node, rng: &mut Rng) -> Result<RouteHop, RouteError> {
@@ -117,14 +171,4 @@ fn hop(consensus: &Consensus, node: &Node, rng: &mut Rng) -> Result<RouteHop, Ro
     let mean = consensus.parameters().delay_mean;
     let delay_ns = random_delay(mean, rng).0;
     Ok(RouteHop { address: node.id().0, public_key, delay_ns })
-}
-
-/// An exponential delay, drawn again in the one case of 10^12 in which it is over the longest.
-fn random_delay(mean: Nanos, rng: &mut Rng) -> Nanos {
-    loop {
-        let delay = rng.exponential(mean);
-        if delay <= delay_max(mean) {
-            return delay;
-        }
-    }
 }

@@ -42,6 +42,8 @@ pub struct Counts {
     pub packets_out: Counter,
     /// Packets passed up for delivery.
     pub delivered: Counter,
+    /// Loops of this node's own that came back.
+    pub loops_back: Counter,
     /// Packets of this node's own put into the mix.
     pub packets_own: Counter,
     /// Dummies and control frames sent.

@@ -30,7 +30,7 @@ const MODULES: &[(&str, Imports)] = &[
     ("pool", Only(&["clock", "crypto"])),
     ("pki", Only(&["clock", "crypto", "sphinx"])),
     ("route", Only(&["clock", "crypto", "pki", "sphinx"])),
-    ("cover", Only(&["clock", "crypto", "route", "sphinx"])),
+    ("cover", Only(&["clock", "crypto", "pki", "route", "sphinx"])),
     ("message", Only(&["clock", "crypto", "pki", "route", "sphinx"])),
     (
         "worker",
@@ -40,7 +40,10 @@ const MODULES: &[(&str, Imports)] = &[
     ),
     ("store", Only(&["clock"])),
     ("gateway", Only(&["clock", "crypto", "link", "metrics", "pki", "sphinx", "store", "worker"])),
-    ("client", Only(&["clock", "crypto", "io", "link", "message", "pki", "route", "sphinx"])),
+    (
+        "client",
+        Only(&["clock", "cover", "crypto", "io", "link", "message", "pki", "route", "sphinx"]),
+    ),
     ("config", Any),
     ("network", Any),
     ("node", Any),

@@ -90,7 +90,9 @@ pub(super) fn send(arguments: &SendArguments) -> Result<(), Failure> {
         host::die_with_parent();
     }
     let file = ClientFile::load(&arguments.file)?;
-    let mut session = Session::start(&file, arguments.gateway.as_ref(), None)?;
+    // Its acknowledgements come to a mailbox of its own, so that it disturbs no reader.
+    let keys = MailboxKeys::generate(&mut Rng::from_os());
+    let mut session = Session::start(&file, arguments.gateway.as_ref(), keys)?;
     let messages = read_messages(arguments, session.waker.clone());
     session.connect()?;
     loop {
@@ -116,16 +118,15 @@ pub(super) fn receive(arguments: &ReceiveArguments) -> Result<(), Failure> {
     let file = ClientFile::load(&arguments.file)?;
     let path = arguments.mailbox.as_ref().unwrap_or(&file.mailbox);
     let keys = load_or_make(path)?;
-    let mut session = Session::start(&file, arguments.gateway.as_ref(), Some(keys))?;
+    let mut session = Session::start(&file, arguments.gateway.as_ref(), keys)?;
     session.connect()?;
-    if let Some(address) = session.client.address() {
-        let line = if arguments.json {
-            format!("{{\"address\":\"{address}\"}}\n")
-        } else {
-            format!("{address}\n")
-        };
-        print(&line)?;
-    }
+    let address = session.client.address();
+    let line = if arguments.json {
+        format!("{{\"address\":\"{address}\"}}\n")
+    } else {
+        format!("{address}\n")
+    };
+    print(&line)?;
     let start = clock::now();
     let mut left = arguments.count.unwrap_or(u64::MAX);
     loop {
@@ -154,7 +155,7 @@ impl Session {
     fn start(
         file: &ClientFile,
         gateway: Option<&GatewayChoice>,
-        keys: Option<MailboxKeys>,
+        keys: MailboxKeys,
     ) -> Result<Self, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {

@@ -206,7 +206,8 @@ impl<P: Port> Connection<P> {
                     self.refused += u64::from(filled.is_err());
                 }
                 Action::Worker(command) => self.sessions.apply(command),
-                Action::Dummy(_) => self.send(Frame::Dummy, &[], now),
+                // The schedule has dummies of its own, and nothing else may add to it.
+                Action::Dummy(_) => {}
                 Action::Close(_, close) => self.send(Frame::Close, &close.encode(), now),
                 // A gateway that cannot be reached is dialled again: there is no other.
                 Action::Event(Event::Unreachable { .. }) => {

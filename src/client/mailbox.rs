@@ -75,18 +75,14 @@ impl MailboxReader {
         self.messages.pop_front()
     }
 
-    pub(super) fn next_due(&self) -> Nanos {
-        if self.open { Nanos::NEVER } else { self.retry_at }
-    }
-
-    /// The control frames to send now, in the session with handshake hash `session`.
-    pub(super) fn requests(
+    /// The control frame to send now, in the session with handshake hash `session`, if any.
+    pub(super) fn request(
         &mut self,
         session: &[u8; 32],
         now: Nanos,
         wall: UnixMicros,
-    ) -> Vec<Vec<u8>> {
-        let mut bodies = Vec::new();
+    ) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
         if self.session != Some(*session) {
             self.session = Some(*session);
             (self.open, self.retry_at) = (false, now);
@@ -95,22 +91,25 @@ impl MailboxReader {
         }
         if !self.open && self.retry_at <= now {
             self.retry_at = now + RETRY_AFTER;
-            bodies.push(self.open_request(session, wall));
+            body.extend(self.open_request(session, wall));
         }
         if std::mem::take(&mut self.acknowledge) {
-            bodies.push(Item::MailboxAck(self.cursor).to_body());
+            body.extend(Item::MailboxAck(self.cursor).to_body());
         }
-        bodies
+        Some(body).filter(|body| !body.is_empty())
     }
 
     /// Takes a frame from the gateway.
-    pub(super) fn take(&mut self, frame: Frame, body: &[u8]) {
+    pub(super) fn take(&mut self, frame: Frame, body: &[u8], reply: impl FnOnce(&Identifier)) {
         match frame {
             Frame::Control => {
                 Items::of(body).map_while(Result::ok).for_each(|item| self.control(&item));
             }
             Frame::Deliver => {
                 if let Ok(delivery) = Delivery::decode(body) {
+                    if delivery.surb != Identifier::default() {
+                        reply(&delivery.surb);
+                    }
                     self.letter(&delivery);
                 }
             }

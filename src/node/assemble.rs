@@ -13,6 +13,7 @@ use crate::pki::{EpochKeys, Node as ListedNode, Role};
 use crate::pool::{self, Pool};
 use crate::replay::{self, EpochKey};
 use crate::route;
+use crate::sphinx::Destination;
 use crate::store::{self, Store};
 use crate::worker::rings::Inbox;
 use crate::worker::slab::{Slab, SlotCache};
@@ -20,7 +21,7 @@ use crate::worker::tables::Tables;
 use crate::worker::{self, Rings, Worker};
 
 use super::control::{self, Control};
-use super::{Identity, NodeError, Options};
+use super::{Identity, NodeError, Options, OwnLoops};
 
 /// Messages that a ring between two threads holds.
 const RING_MESSAGES: usize = 4096;
@@ -72,7 +73,9 @@ pub fn assemble<P: Port>(
     let network = network_of(consensus);
     let capacity = capacity(identity, options, neighbours.len())?;
     let links = links(identity, network.clone(), capacity, &neighbours, start, rng)?;
-    let tables = Arc::new(tables(identity, options, &links, &neighbours, rng)?);
+    let loops = OwnLoops::new(consensus.clone(), identity.listed()?, start.now, rng.fork());
+    let own_loops = loops.destination();
+    let tables = Arc::new(tables(identity, options, &links, &neighbours, own_loops, rng)?);
     let slab = Slab::new(options.slots, consensus.geometry().datagram_bytes());
     let upcalls = Inbox::new(RING_MESSAGES, wakers.control.clone());
     let handed = wakers.workers.iter().map(|waker| Inbox::new(RING_MESSAGES, waker.clone()));
@@ -107,6 +110,7 @@ pub fn assemble<P: Port>(
         slots: SlotCache::new(slab),
         geometry: consensus.geometry(),
         neighbours: capacity.nodes,
+        loops,
     });
     Ok(Node { control, workers })
 }
@@ -157,6 +161,7 @@ fn tables(
     options: &Options,
     links: &Links,
     neighbours: &[&ListedNode],
+    loops: Destination,
     rng: &mut Rng,
 ) -> Result<Tables, NodeError> {
     let replay = replay::Options { packets_max: options.replay_packets_max };
@@ -173,5 +178,6 @@ fn tables(
             .collect(),
         delay_max: route::delay_max(parameters.delay_mean),
         delivers: identity.listed()?.role() == Role::Gateway,
+        loops,
     })
 }

@@ -8,15 +8,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::clock::{Nanos, UnixMicros};
+use crate::cover::LoopCounts;
 use crate::gateway::{self, Gateway};
 use crate::link::{Action, Close, Event, Frame, LinkIndex, Links, Opened};
 use crate::metrics::Counter;
 use crate::sphinx::Geometry;
 use crate::sphinx::geometry::HEADER_BYTES;
 use crate::worker::drops::Drops;
-use crate::worker::rings::{Command, Inbox, Upcall};
+use crate::worker::rings::{Command, HandOff, Inbox, Parcel, Upcall};
 use crate::worker::slab::{Slot, SlotCache};
 use crate::worker::tables;
+
+use super::OwnLoops;
 
 /// Upcalls that one turn answers at most, so that timers are never late for long.
 const UPCALLS_A_TURN: usize = 256;
@@ -57,6 +60,8 @@ pub struct Parts {
     pub geometry: Geometry,
     /// Links to neighbours: the first of all.
     pub neighbours: u32,
+    /// The node's own loops.
+    pub loops: OwnLoops,
 }
 
 /// The control side of a node.
@@ -71,18 +76,30 @@ pub struct Control {
     counts: Arc<ControlCounts>,
     neighbours: u32,
     links_up: usize,
+    loops: OwnLoops,
 }
 
 impl Control {
     /// The control side made of `parts`.
     pub fn new(parts: Parts) -> Self {
-        let Parts { links, gateway, workers, upcalls, slots, geometry, neighbours } = parts;
+        let Parts { links, gateway, workers, upcalls, slots, geometry, neighbours, loops } = parts;
         let seats = workers
             .into_iter()
             .map(|commands| Seat { commands, backlog: VecDeque::new() })
             .collect();
         let counts = Arc::default();
-        Control { links, gateway, seats, upcalls, slots, geometry, counts, neighbours, links_up: 0 }
+        Control {
+            links,
+            gateway,
+            seats,
+            upcalls,
+            slots,
+            geometry,
+            counts,
+            neighbours,
+            links_up: 0,
+            loops,
+        }
     }
 
     /// One turn at `now`. Returns how much it found to do.
@@ -94,6 +111,7 @@ impl Control {
         }
         work += self.carry_out_actions();
         work += self.send_to_clients();
+        work += self.send_loops(now);
         self.seats.iter_mut().for_each(Seat::catch_up);
         work
     }
@@ -104,7 +122,7 @@ impl Control {
             return now + Nanos::from_millis(1);
         }
         let gateway = self.gateway.as_ref().map_or(Nanos::NEVER, Gateway::next_deadline);
-        self.links.next_deadline().min(gateway)
+        self.links.next_deadline().min(gateway).min(self.loops.next_due())
     }
 
     /// Whether a worker has called.
@@ -138,6 +156,16 @@ impl Control {
         self.gateway.as_ref().map(Gateway::counts).unwrap_or_default()
     }
 
+    /// What came of the node's own loops.
+    pub fn loop_counts(&self) -> LoopCounts {
+        self.loops.counts()
+    }
+
+    /// Sends no loops any more: the node drains.
+    pub fn end_loops(&mut self) {
+        self.loops.end();
+    }
+
     fn answer_upcalls(&mut self, now: Nanos, wall: UnixMicros) -> usize {
         for answered in 0..UPCALLS_A_TURN {
             let Some(upcall) = self.upcalls.pop() else { return answered };
@@ -168,6 +196,7 @@ impl Control {
                 }
                 self.slots.give(slot);
             }
+            Upcall::Loop(identifier) => self.loops.take(&identifier, now),
         }
     }
 
@@ -243,6 +272,30 @@ impl Control {
             let length = body.len();
             let owner = tables::owner(link, self.seats.len());
             self.with_slot(owner, &body, |slot| Command::Frame { link, frame, length, slot });
+        }
+        work
+    }
+
+    /// Puts the loops that are due into the node's own mix, like any packet.
+    fn send_loops(&mut self, now: Nanos) -> usize {
+        let mut work = 0;
+        while self.loops.is_due(now) {
+            work += 1;
+            let Some(mut slot) = self.slots.take() else {
+                self.counts.unsent.add(1);
+                continue;
+            };
+            let departure = self.loops.build(self.slots.slab().bytes_mut(&mut slot));
+            let link = departure.and_then(|of| self.links.index_of(&of.first_hop));
+            match departure.zip(link.filter(|link| self.links.is_up(*link))) {
+                None => self.slots.give(slot),
+                Some((departure, link)) => {
+                    self.loops.launch(&departure, now);
+                    let parcel = Parcel { slot, link };
+                    let handed = HandOff { due: now + departure.delay, parcel };
+                    self.seat_of(link).give(Command::Packet(handed));
+                }
+            }
         }
         work
     }

@@ -159,6 +159,7 @@ fn serve(
 
 /// Takes in nothing more, lets what is mixed leave at its time, says goodbye.
 fn drain(control: &mut Control, counts: &[Arc<Counts>], drain_max: Nanos) {
+    control.end_loops();
     control.tell_workers(|| Command::Drain);
     let start = clock::now();
     while counts.iter().any(|counts| counts.resident.value() > 0)

@@ -62,6 +62,12 @@ impl Default for Rates {
 }
 
 impl Rates {
+    /// Whether clients send decoys at all. Where both of their streams of pure decoys are switched
+    /// off, the decoys among their packets are, too: only to measure what decoys are worth.
+    pub const fn has_decoys(&self) -> bool {
+        self.client_loop.milli > 0 || self.client_drop.milli > 0
+    }
+
     const fn all(&self) -> [Rate; 5] {
         [self.payload, self.client_loop, self.client_drop, self.mix_loop, self.gateway_loop]
     }

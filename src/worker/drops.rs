@@ -38,6 +38,8 @@ pub enum Refusal {
     ControlFull,
     /// All packet memory is in use.
     SlotsExhausted,
+    /// There is no session with the next hop.
+    LinkDown,
     /// The port takes no more for now.
     SendFull,
     /// Given back at the end of a drain that took too long.
@@ -46,7 +48,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 11] = [
+    pub const ALL: [Refusal; 12] = [
         Refusal::BadTail,
         Refusal::UnknownEpoch,
         Refusal::UnknownNextHop,
@@ -56,6 +58,7 @@ impl Refusal {
         Refusal::HandOffFull,
         Refusal::ControlFull,
         Refusal::SlotsExhausted,
+        Refusal::LinkDown,
         Refusal::SendFull,
         Refusal::Drained,
     ];
@@ -72,6 +75,7 @@ impl Refusal {
             Refusal::HandOffFull => "hand_off_full",
             Refusal::ControlFull => "control_full",
             Refusal::SlotsExhausted => "slots_exhausted",
+            Refusal::LinkDown => "link_down",
             Refusal::SendFull => "send_full",
             Refusal::Drained => "drained",
         }

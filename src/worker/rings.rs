@@ -101,19 +101,21 @@ pub enum Upcall {
         /// The packet; its payload stands behind the header.
         slot: Slot,
     },
+    /// A loop of this node's own is back.
+    Loop(Identifier),
 }
 
 impl Upcall {
     /// The message's slot, when nobody is there to take the message.
     ///
     /// # Panics
-    /// For [`Upcall::Confirmed`], which has none.
+    /// For [`Upcall::Confirmed`] and [`Upcall::Loop`], which have none.
     pub(super) fn into_slot(self) -> Slot {
         match self {
             Upcall::Handshake { slot, .. }
             | Upcall::Frame { slot, .. }
             | Upcall::Delivery { slot, .. } => slot,
-            Upcall::Confirmed { .. } => unreachable!("a confirmation carries no slot"),
+            Upcall::Confirmed { .. } | Upcall::Loop(_) => unreachable!("it carries no slot"),
         }
     }
 }

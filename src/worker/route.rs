@@ -1,5 +1,7 @@
 //! Step 6 of the diary: each packet to the worker that owns its next link, or up for delivery.
 
+use subtle::ConstantTimeEq as _;
+
 use super::drops::{Reason, Refusal};
 use super::rings::{HandOff, Parcel, Upcall};
 use super::slab::Slot;
@@ -82,6 +84,9 @@ impl<P: Port> Worker<P> {
         destination: Destination,
         identifier: Identifier,
     ) -> Result<(), (Slot, Reason)> {
+        if bool::from(destination.ct_eq(&self.tables.loops)) {
+            return self.note_loop(slot, identifier);
+        }
         if !self.tables.delivers {
             return Err((slot, Refusal::NotDelivering.into()));
         }
@@ -92,5 +97,15 @@ impl<P: Port> Worker<P> {
             }
             Err(refused) => Err((refused.into_slot(), Refusal::ControlFull.into())),
         }
+    }
+
+    /// A loop of our own is back: its name goes up, its memory home.
+    fn note_loop(&mut self, slot: Slot, identifier: Identifier) -> Result<(), (Slot, Reason)> {
+        if self.rings.control.push(Upcall::Loop(identifier)).is_err() {
+            return Err((slot, Refusal::ControlFull.into()));
+        }
+        self.counts.loops_back.add(1);
+        self.slots.give(slot);
+        Ok(())
     }
 }

@@ -22,7 +22,8 @@ impl<P: Port> Worker<P> {
             let sealed = port.send(|out| sessions.seal(link, Frame::Sphinx, body, out, now));
             match sealed {
                 Ok(()) => counts.packets_out.add(1),
-                Err(unsent) => counts.drops.count(unsent),
+                Err(Unsent::Full) => counts.drops.count(Refusal::SendFull),
+                Err(Unsent::Refused(_)) => counts.drops.count(Refusal::LinkDown),
             }
             slots.give(slot);
             sent += 1;

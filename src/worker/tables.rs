@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use crate::clock::Nanos;
 use crate::link::LinkIndex;
 use crate::replay::EpochKey;
-use crate::sphinx::{Geometry, NodeAddress};
+use crate::sphinx::{Destination, Geometry, NodeAddress};
 
 /// Epochs whose keys may be in force at once: previous (in grace), current, next.
 pub const EPOCHS_MAX: usize = 3;
@@ -26,6 +26,8 @@ pub struct Tables {
     pub delay_max: Nanos,
     /// Whether final packets are delivered here: a gateway.
     pub delivers: bool,
+    /// The destination of this node's own loops; nobody else knows it.
+    pub loops: Destination,
 }
 
 impl Tables {

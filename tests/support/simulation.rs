@@ -67,13 +67,8 @@ impl Simulation {
         Simulation { network, nodes, clients: vec![], consensus, events, now: Nanos::ZERO, rng }
     }
 
-    /// Adds a client of the gateway `gateway`; with a mailbox or without.
-    pub(crate) fn add_client(
-        &mut self,
-        gateway: usize,
-        address: SocketAddr,
-        mailbox: bool,
-    ) -> usize {
+    /// Adds a client of the gateway `gateway`.
+    pub(crate) fn add_client(&mut self, gateway: usize, address: SocketAddr) -> usize {
         let bytes = self.consensus.geometry().datagram_bytes();
         let port = self.network.port(address, bytes).expect("the simulation is set up");
         let node = &self.consensus.gateways()[gateway];
@@ -81,7 +76,7 @@ impl Simulation {
         let connection =
             Connection::new(&self.consensus, node, port, self.now, wall, &mut self.rng)
                 .expect("the simulation is set up");
-        let keys = mailbox.then(|| MailboxKeys::generate(&mut self.rng));
+        let keys = MailboxKeys::generate(&mut self.rng);
         let consensus = self.consensus.clone();
         let client = Client::new(connection, consensus, node.id(), keys, self.rng.fork());
         self.clients.push(client);

@@ -8,7 +8,7 @@ use mixline::crypto::random::Rng;
 use mixline::node::Identity;
 use mixline::pki::{
     Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
-    Parameters, PlacedMix, Rate, Rates, Role, SigningKey, TrustAnchor,
+    Parameters, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
 };
 use mixline::sphinx::Geometry;
 
@@ -24,7 +24,7 @@ pub(crate) struct Shape {
     pub(crate) mixes_per_layer: u8,
     pub(crate) gateways: u8,
     pub(crate) delay_mean: Nanos,
-    pub(crate) messages_per_second: u32,
+    pub(crate) rates: Rates,
     /// The first two bytes of all addresses.
     pub(crate) subnet: [u8; 2],
 }
@@ -36,7 +36,7 @@ impl Default for Shape {
             mixes_per_layer: 2,
             gateways: 2,
             delay_mean: Nanos::from_millis(100),
-            messages_per_second: 200,
+            rates: Rates::default(),
             subnet: [10, 77],
         }
     }
@@ -112,10 +112,7 @@ fn consensus(
         parameters: Parameters {
             layers: shape.layers,
             delay_mean: shape.delay_mean,
-            rates: Rates {
-                payload: Rate::per_second(shape.messages_per_second),
-                ..Rates::default()
-            },
+            rates: shape.rates,
             geometry: Geometry::DEFAULT,
         },
         mixes: descriptors[..mixes].iter().enumerate().map(placed).collect(),
