@@ -15,6 +15,7 @@ use crate::crypto::random::Rng;
 use crate::io::Port;
 use crate::link::Frame;
 use crate::message::envelope::{self, Part};
+use crate::message::fragment::Cut;
 use crate::pki::{Consensus, MailboxAddress, MailboxKeys, NodeId};
 use crate::route::{self, Recipient, RouteError};
 
@@ -98,7 +99,8 @@ impl<P: Port> Client<P> {
         if self.outbox.len() >= OUTBOX_MESSAGES_MAX {
             return Err(SendError::OutboxFull);
         }
-        let part = Part { id: self.rng.bytes(), number: 0, count: 1, content: message.to_vec() };
+        let cut = Cut::new(bytes, bytes_max).ok_or(SendError::TooLong { bytes, bytes_max })?;
+        let part = Part { id: self.rng.bytes(), number: 0, cut, content: message.to_vec() };
         let sealed = envelope::seal(&part, &to.sealing, &mut self.rng)
             .map_err(|envelope::NotOpened| SendError::BadAddress)?;
         let recipient = Recipient { gateway: to.gateway, mailbox: to.signing };

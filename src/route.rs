@@ -8,7 +8,10 @@ pub mod content;
 use crate::clock::Nanos;
 use crate::crypto::random::Rng;
 use crate::pki::{Consensus, Node, NodeId, Role};
-use crate::sphinx::{self, BuildError, Destination, Identifier, Itinerary, RouteHop, Version};
+use crate::sphinx::{
+    self, BuildError, Destination, Identifier, Itinerary, Recovery, RouteHop, Surb, Version,
+};
+use content::ReplyBlock;
 
 /// The longest delay that a sender draws and a node accepts, in means: the 1 - 1e-12 quantile of
 /// the exponential, so that cutting it off tells nothing.
@@ -76,6 +79,29 @@ pub fn packet_of<'f>(consensus: &Consensus, frame: &'f mut [u8]) -> &'f mut [u8]
     tail.fill(0);
     tail[0] = epoch_byte(consensus.epoch());
     packet
+}
+
+/// A reply block over random mixes from the gateway `first`, which will use it, to `home`, and
+/// what opens the reply.
+///
+/// # Errors
+/// When the consensus has no such path, or `identifier` is zero.
+pub fn reply_block(
+    consensus: &Consensus,
+    first: &NodeId,
+    home: &Recipient,
+    identifier: Identifier,
+    rng: &mut Rng,
+) -> Result<(ReplyBlock, Recovery), RouteError> {
+    let hops = random_path(consensus, first, &home.gateway, rng)?;
+    let itinerary = Itinerary {
+        route: &hops,
+        destination: home.mailbox,
+        identifier,
+        version: Version::SingleSeed,
+    };
+    let (surb, recovery) = Surb::create(&itinerary, rng)?;
+    Ok((ReplyBlock { epoch: epoch_byte(consensus.epoch()), surb }, recovery))
 }
 
 /// How an epoch is named in a packet's tail: its number modulo 256.

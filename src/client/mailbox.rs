@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use crate::clock::{Nanos, UnixMicros};
 use crate::link::control::{Item, Items, MailboxOpen, Outcome};
 use crate::link::{Delivery, Frame};
-use crate::message::envelope::{self, MessageId};
+use crate::message::{MessageId, envelope};
 use crate::pki::{MailboxAddress, MailboxKeys, NodeId};
 use crate::sphinx::{Identifier, payload};
 

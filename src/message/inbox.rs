@@ -1,0 +1,218 @@
+//! The recipient's end: envelopes opened, messages put together, each given out once.
+//!
+//! Whoever knows the address can send junk. What does not open is dropped. What opens, but is
+//! never completed, takes memory only for the parts that came; when all memory is taken, the
+//! message goes whose last part came the longest ago. A message of which parts keep coming is
+//! therefore lost only if [`HELD_BYTES_MAX`] of junk comes between two of them, and no junk that
+//! came first keeps a message out. Nobody else can touch a message: its id is sealed.
+
+mod finished;
+mod partial;
+
+pub use finished::FINISHED_MESSAGES_MAX;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::envelope::{self, Part};
+use super::{MESSAGE_BYTES_MAX, MessageId, part_bytes};
+use crate::clock::Nanos;
+use crate::crypto::x25519;
+use crate::sphinx::Geometry;
+use finished::Finished;
+use partial::{Addition, MESSAGE_OVERHEAD_BYTES, Partial};
+
+/// Bytes of all parts of unfinished messages at most, with what keeping them takes.
+pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a message is kept of which no more parts come: a sender has given it up by then.
+pub const PARTIAL_SPAN_MAX: Nanos = Nanos::from_secs(24 * 60 * 60);
+
+/// Bytes of a part's content in the default geometry.
+const CONTENT_BYTES: usize = part_bytes(Geometry::DEFAULT);
+/// What the longest message takes, and what the smallest letter of junk does that is kept.
+const LONGEST_BYTES: usize = MESSAGE_OVERHEAD_BYTES
+    + MESSAGE_BYTES_MAX.div_ceil(CONTENT_BYTES) * partial::cost(CONTENT_BYTES);
+const JUNK_BYTES: usize = MESSAGE_OVERHEAD_BYTES + partial::cost(CONTENT_BYTES);
+
+/// Letters of junk between two parts of a message that push it out, at least.
+pub const JUNK_LETTERS_MIN: usize = (HELD_BYTES_MAX - LONGEST_BYTES) / JUNK_BYTES;
+
+/// A message, whole.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its id: the sender's for it.
+    pub id: MessageId,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Received {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Received").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+/// What came in and what became of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Parts that were new.
+    pub parts: u64,
+    /// Messages given out.
+    pub messages: u64,
+    /// Envelopes that did not open.
+    pub unopened: u64,
+    /// Parts that were here before, or whose message was.
+    pub duplicates: u64,
+    /// Parts that do not belong to the rest of their message.
+    pub contradictory: u64,
+    /// Messages dropped, with all their parts, for want of room.
+    pub evicted: u64,
+    /// Messages dropped because no more of them came.
+    pub expired: u64,
+}
+
+/// A mailbox's messages on their way in.
+#[derive(Debug)]
+pub struct Inbox {
+    secret: x25519::Secret,
+    partial: BTreeMap<MessageId, Partial>,
+    held_bytes: usize,
+    /// Unfinished messages by the turn of their last part: the first is the next to go.
+    by_turn: BTreeMap<u64, MessageId>,
+    turn: u64,
+    /// Letters whose part is kept nowhere but here.
+    letters: BTreeSet<u64>,
+    finished: Finished,
+    counts: Counts,
+}
+
+impl Inbox {
+    /// For envelopes sealed to the holder of `secret`.
+    pub fn new(secret: x25519::Secret) -> Self {
+        Inbox {
+            secret,
+            partial: BTreeMap::new(),
+            held_bytes: 0,
+            by_turn: BTreeMap::new(),
+            turn: 0,
+            letters: BTreeSet::new(),
+            finished: Finished::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes what a letter holds, an envelope; gives the message that it completes.
+    pub fn take(&mut self, letter: u64, body: &[u8], now: Nanos) -> Option<Received> {
+        self.tick(now);
+        let Ok(part) = envelope::open(body, &self.secret) else {
+            self.counts.unopened += 1;
+            return None;
+        };
+        if self.finished.contains(&part.id) {
+            self.counts.duplicates += 1;
+            return None;
+        }
+        let id = part.id;
+        if !self.hold(part, letter, now) {
+            return None;
+        }
+        if self.partial.get(&id).is_some_and(Partial::is_whole) {
+            return self.finish(id);
+        }
+        while self.held_bytes > HELD_BYTES_MAX {
+            self.counts.evicted += u64::from(self.drop_first());
+        }
+        None
+    }
+
+    /// The oldest letter with a part of an unfinished message that is nowhere but here. This one
+    /// and all later ones must not be acknowledged to the gateway, or the message is lost if this
+    /// process ends; all earlier ones that were taken may be.
+    pub fn first_held(&self) -> Option<u64> {
+        self.letters.first().copied()
+    }
+
+    /// The caller keeps all letters up to `letter` where they outlast this process, and will
+    /// take them in again after a restart: they may be acknowledged. Messages that are longer
+    /// than the gateway's window of letters need this.
+    pub fn stored(&mut self, letter: u64) {
+        self.letters = match letter.checked_add(1) {
+            Some(next) => self.letters.split_off(&next),
+            None => BTreeSet::new(),
+        };
+    }
+
+    /// Drops messages of which no more came for too long.
+    pub fn tick(&mut self, now: Nanos) {
+        while self.next_deadline() <= now {
+            self.counts.expired += u64::from(self.drop_first());
+        }
+    }
+
+    /// When [`Inbox::tick`] has something to do.
+    pub fn next_deadline(&self) -> Nanos {
+        let first = self.by_turn.first_key_value().and_then(|(_, id)| self.partial.get(id));
+        first.map_or(Nanos::NEVER, |partial| partial.last + PARTIAL_SPAN_MAX)
+    }
+
+    /// What came in and what became of it.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Bytes of the parts of unfinished messages, with what keeping them takes.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Keeps a part if it is new.
+    fn hold(&mut self, part: Part, letter: u64, now: Nanos) -> bool {
+        let id = part.id;
+        let partial = self.partial.entry(id).or_insert_with(|| {
+            self.held_bytes += MESSAGE_OVERHEAD_BYTES;
+            Partial::new(part.cut)
+        });
+        let before = partial.bytes();
+        match partial.add(part, letter) {
+            Addition::New => {}
+            Addition::Duplicate => {
+                self.counts.duplicates += 1;
+                return false;
+            }
+            Addition::Contradiction => {
+                self.counts.contradictory += 1;
+                return false;
+            }
+        }
+        self.counts.parts += 1;
+        self.held_bytes += partial.bytes() - before;
+        self.letters.insert(letter);
+        self.by_turn.remove(&partial.turn);
+        self.turn += 1;
+        (partial.turn, partial.last) = (self.turn, now);
+        self.by_turn.insert(self.turn, id);
+        true
+    }
+
+    fn finish(&mut self, id: MessageId) -> Option<Received> {
+        let bytes = self.release(&id)?.into_bytes();
+        self.finished.insert(id);
+        self.counts.messages += 1;
+        Some(Received { id, bytes })
+    }
+
+    /// Drops the unfinished message whose last part came the longest ago.
+    fn drop_first(&mut self) -> bool {
+        let first = self.by_turn.first_key_value().map(|(_, id)| *id);
+        first.and_then(|id| self.release(&id)).is_some()
+    }
+
+    fn release(&mut self, id: &MessageId) -> Option<Partial> {
+        let partial = self.partial.remove(id)?;
+        self.held_bytes -= partial.bytes();
+        self.by_turn.remove(&partial.turn);
+        for letter in partial.letters() {
+            self.letters.remove(&letter);
+        }
+        Some(partial)
+    }
+}
