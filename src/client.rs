@@ -1,52 +1,48 @@
 //! The program beside the user: a link to one gateway, messages out, messages in.
 //!
-//! It runs on one thread by `turn`s, like a worker, but it is no packet path: it may allocate.
+//! [`Client`] runs on one thread by `turn`s, like a worker, but it is no packet path: it may
+//! allocate. [`daemon`] puts it behind a unix socket for many applications, which speak to it
+//! through [`api`].
 
+pub mod api;
 mod connection;
+pub mod daemon;
 mod emitter;
 mod mailbox;
+pub mod protocol;
+pub mod spool;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::clock::{Nanos, UnixMicros};
 use crate::cover::{LoopCounts, Stream};
 use crate::crypto::random::Rng;
 use crate::io::Port;
-use crate::link::Frame;
-use crate::message::envelope::{self, Part};
-use crate::message::fragment::Cut;
+use crate::link::{Delivery, Frame};
+use crate::message::outbox::{self, Outbox};
+use crate::message::{self, MessageId, SubmitError, inbox};
 use crate::pki::{Consensus, MailboxAddress, MailboxKeys, NodeId};
-use crate::route::{self, Recipient, RouteError};
+use crate::route::Recipient;
+use crate::sphinx::Identifier;
 
 pub use connection::{Connection, ConnectionError, network_of};
 pub use emitter::EmissionCounts;
+pub use mailbox::Record;
+
 use emitter::Emitter;
-use mailbox::MailboxReader;
+use mailbox::Mailbox;
 
-/// Messages that wait to be sent, at most.
-pub const OUTBOX_MESSAGES_MAX: usize = 65_536;
-
-/// Why a message is not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// It does not fit one packet.
-    #[error("the message has {bytes} bytes; one packet carries {bytes_max}")]
-    TooLong {
-        /// Bytes of the message.
-        bytes: usize,
-        /// The most that fit.
-        bytes_max: usize,
-    },
-    /// Too many wait already.
-    #[error("{OUTBOX_MESSAGES_MAX} messages wait already: send more slowly")]
-    OutboxFull,
-    /// The address holds a key that nothing can be sealed to.
-    #[error("the address is not usable: its sealing key is no good point of the curve")]
-    BadAddress,
-    /// No path leads there.
-    #[error(transparent)]
-    Route(#[from] RouteError),
+/// What a client counted; sums only.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// What it sent, by kind.
+    pub emissions: EmissionCounts,
+    /// Its packets, and what came back for them.
+    pub outbox: outbox::Counts,
+    /// Its loops.
+    pub loops: LoopCounts,
+    /// Letters of its mailbox.
+    pub inbox: inbox::Counts,
 }
 
 /// A user's end of the network.
@@ -55,10 +51,9 @@ pub struct Client<P> {
     connection: Connection<P>,
     consensus: Arc<Consensus>,
     gateway: NodeId,
-    mailbox: MailboxReader,
-    outbox: VecDeque<Vec<u8>>,
+    mailbox: Mailbox,
+    outbox: Outbox,
     emitter: Emitter,
-    rng: Rng,
 }
 
 impl<P: Port> Client<P> {
@@ -72,9 +67,14 @@ impl<P: Port> Client<P> {
         mut rng: Rng,
     ) -> Self {
         let home = Recipient { gateway, mailbox: keys.signing.public() };
-        let emitter = Emitter::new(&consensus, home, rng.fork());
-        let mailbox = MailboxReader::new(gateway, keys);
-        Client { connection, consensus, gateway, mailbox, outbox: VecDeque::new(), emitter, rng }
+        Client {
+            outbox: Outbox::new(consensus.geometry(), home, rng.fork()),
+            emitter: Emitter::new(&consensus, home, rng),
+            mailbox: Mailbox::new(gateway, keys),
+            connection,
+            consensus,
+            gateway,
+        }
     }
 
     /// The address of this client's mailbox.
@@ -82,41 +82,63 @@ impl<P: Port> Client<P> {
         self.mailbox.address()
     }
 
-    /// The most bytes that one message may have.
-    pub fn message_bytes_max(&self) -> usize {
-        self.consensus.geometry().message_bytes_max().saturating_sub(envelope::OVERHEAD_BYTES)
+    /// The gateway.
+    pub fn gateway(&self) -> NodeId {
+        self.gateway
     }
 
-    /// Takes a message on its way to `to`: sealed and wrapped now, sent at its turn.
+    /// The consensus that it follows.
+    pub fn consensus(&self) -> &Arc<Consensus> {
+        &self.consensus
+    }
+
+    /// Follows another consensus of the same network from now on.
+    pub fn follow(&mut self, consensus: Arc<Consensus>) {
+        self.emitter.follow(&consensus);
+        self.consensus = consensus;
+    }
+
+    /// Takes a message on its way to `to`; it is given up at `deadline`.
     ///
     /// # Errors
     /// When it cannot be sent, now or ever.
-    pub fn submit(&mut self, message: &[u8], to: &MailboxAddress) -> Result<(), SendError> {
-        let (bytes, bytes_max) = (message.len(), self.message_bytes_max());
-        if bytes > bytes_max {
-            return Err(SendError::TooLong { bytes, bytes_max });
-        }
-        if self.outbox.len() >= OUTBOX_MESSAGES_MAX {
-            return Err(SendError::OutboxFull);
-        }
-        let cut = Cut::new(bytes, bytes_max).ok_or(SendError::TooLong { bytes, bytes_max })?;
-        let part = Part { id: self.rng.bytes(), number: 0, cut, content: message.to_vec() };
-        let sealed = envelope::seal(&part, &to.sealing, &mut self.rng)
-            .map_err(|envelope::NotOpened| SendError::BadAddress)?;
-        let recipient = Recipient { gateway: to.gateway, mailbox: to.signing };
-        let mut frame = vec![0; self.consensus.geometry().frame_bytes()];
-        let (consensus, gateway) = (&self.consensus, &self.gateway);
-        route::build_frame(consensus, gateway, &recipient, &sealed, &mut self.rng, &mut frame)?;
-        self.outbox.push_back(frame);
-        Ok(())
+    pub fn submit(
+        &mut self,
+        message: Vec<u8>,
+        to: &MailboxAddress,
+        deadline: Nanos,
+    ) -> Result<MessageId, SubmitError> {
+        self.outbox.submit(message, to, deadline)
     }
 
-    /// Messages that were submitted and have not left yet.
+    /// What became of the messages that were submitted.
+    pub fn event(&mut self) -> Option<message::Event> {
+        self.outbox.poll()
+    }
+
+    /// Messages that were submitted and are neither delivered nor failed.
     pub fn waiting(&self) -> usize {
-        self.outbox.len()
+        self.outbox.waiting()
     }
 
-    /// Whether the link to the gateway stands and the mailbox, if there is one, is open.
+    /// What came in and is to be kept, in order; [`Client::kept`] says when it is.
+    pub fn record(&mut self) -> Option<Record> {
+        self.mailbox.record()
+    }
+
+    /// The caller keeps all records up to number `last`, where they outlast this process: the
+    /// gateway may forget their letters.
+    pub fn kept(&mut self, last: u64) {
+        self.mailbox.kept(last);
+    }
+
+    /// Takes in again, before the first turn, the letters that were kept, with the numbers of
+    /// their records; new records have numbers above `last`.
+    pub fn restore(&mut self, letters: Vec<(u64, Vec<u8>)>, last: u64, now: Nanos) {
+        self.mailbox.restore(letters, last, now);
+    }
+
+    /// Whether the link to the gateway stands and the mailbox is open.
     pub fn is_ready(&self) -> bool {
         self.connection.is_up() && self.mailbox.is_open()
     }
@@ -126,19 +148,15 @@ impl<P: Port> Client<P> {
         self.mailbox.refusal()
     }
 
-    /// The next message that arrived.
-    pub fn received(&mut self) -> Option<Vec<u8>> {
-        self.mailbox.received()
-    }
-
     /// One turn: takes what is there, sends what is due. Returns how much there was to do.
     pub fn turn(&mut self, now: Nanos, wall: UnixMicros) -> usize {
         let mut work = self.connection.turn(now, wall);
-        while let Some((frame, body)) = self.connection.received() {
+        while let Some((frame, mut body)) = self.connection.received() {
             work += 1;
-            let emitter = &mut self.emitter;
-            self.mailbox.take(frame, &body, |identifier| _ = emitter.take_loop(identifier, now));
+            self.take(frame, &mut body, now);
         }
+        self.outbox.tick(now);
+        self.mailbox.tick(now);
         work += self.emit(now, wall);
         self.connection.flush();
         work
@@ -146,7 +164,8 @@ impl<P: Port> Client<P> {
 
     /// When the next turn has something to do, if nothing arrives before.
     pub fn next_due(&self) -> Nanos {
-        self.emitter.next_due().min(self.connection.next_due())
+        let messages = self.outbox.next_deadline().min(self.mailbox.next_deadline());
+        self.emitter.next_due().min(self.connection.next_due()).min(messages)
     }
 
     /// The link to the gateway.
@@ -154,19 +173,38 @@ impl<P: Port> Client<P> {
         &self.connection
     }
 
-    /// What it has sent.
-    pub fn emission_counts(&self) -> EmissionCounts {
-        self.emitter.counts()
-    }
-
-    /// What came of its loops.
-    pub fn loop_counts(&self) -> LoopCounts {
-        self.emitter.loop_counts()
+    /// What it counted.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            emissions: self.emitter.counts(),
+            outbox: self.outbox.counts(),
+            loops: self.emitter.loop_counts(),
+            inbox: self.mailbox.counts(),
+        }
     }
 
     /// Tells the gateway that this client goes.
     pub fn close(&mut self, now: Nanos) {
         self.connection.close(now);
+    }
+
+    fn take(&mut self, frame: Frame, body: &mut [u8], now: Nanos) {
+        match frame {
+            Frame::Control => self.mailbox.control(body),
+            Frame::Deliver => {
+                let Ok(delivery) = Delivery::decode(body) else { return };
+                if delivery.surb == Identifier::default() {
+                    return self.mailbox.letter(&delivery, now);
+                }
+                // What answers neither a packet nor a loop of ours came too late, or from a liar.
+                if !self.emitter.take_loop(&delivery.surb, now) {
+                    let identifier = delivery.surb;
+                    let payload = &mut body[Delivery::HEADER_BYTES..];
+                    self.outbox.reply(&identifier, payload, now);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Sends what is due: always something, at instants that depend on nothing but the rates.
@@ -192,7 +230,7 @@ impl<P: Port> Client<P> {
             } else if let Some(frame) = emitter.launch(now) {
                 connection.send(Frame::Sphinx, frame, now);
             }
-            emitter.prepare(consensus, outbox);
+            emitter.prepare(consensus, outbox, now);
         }
         work
     }

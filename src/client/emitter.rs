@@ -3,11 +3,10 @@
 //! The packet is made as soon as the instant before has passed, so that how long it takes to make
 //! one, real or decoy, does not show in when it leaves.
 
-use std::collections::VecDeque;
-
 use crate::clock::Nanos;
 use crate::cover::{LoopCounts, Loops, Schedule, Stream, decoy};
 use crate::crypto::random::Rng;
+use crate::message::Outbox;
 use crate::pki::Consensus;
 use crate::route::{Recipient, RouteError};
 use crate::sphinx::Identifier;
@@ -64,16 +63,16 @@ impl Emitter {
         }
     }
 
+    /// Follows the rates of another consensus.
+    pub(super) fn follow(&mut self, consensus: &Consensus) {
+        self.schedule.follow(&consensus.parameters().rates);
+    }
+
     /// Begins, or goes on.
-    pub(super) fn start(
-        &mut self,
-        consensus: &Consensus,
-        outbox: &mut VecDeque<Vec<u8>>,
-        now: Nanos,
-    ) {
+    pub(super) fn start(&mut self, consensus: &Consensus, outbox: &mut Outbox, now: Nanos) {
         if self.schedule.next_due() == Nanos::NEVER {
             self.schedule.start(now);
-            self.prepare(consensus, outbox);
+            self.prepare(consensus, outbox, now);
         }
     }
 
@@ -105,9 +104,9 @@ impl Emitter {
     }
 
     /// Makes the packet for the next instant.
-    pub(super) fn prepare(&mut self, consensus: &Consensus, outbox: &mut VecDeque<Vec<u8>>) {
+    pub(super) fn prepare(&mut self, consensus: &Consensus, outbox: &mut Outbox, now: Nanos) {
         let made = match self.schedule.next_stream() {
-            Some(Stream::Payload) => self.payload(consensus, outbox),
+            Some(Stream::Payload) => self.payload(consensus, outbox, now),
             Some(Stream::Loop) => self.make_loop(consensus),
             Some(Stream::Drop) => self.drop_packet(consensus).map(|()| Ready::Drop),
             Some(Stream::Control) | None => Ok(Ready::Nothing),
@@ -137,16 +136,16 @@ impl Emitter {
     fn payload(
         &mut self,
         consensus: &Consensus,
-        outbox: &mut VecDeque<Vec<u8>>,
+        outbox: &mut Outbox,
+        now: Nanos,
     ) -> Result<Ready, RouteError> {
-        if let Some(frame) = outbox.pop_front() {
-            self.frame = frame;
+        if outbox.next_packet(consensus, now, &mut self.frame) {
             return Ok(Ready::Packet);
         }
         if !consensus.parameters().rates.has_decoys() {
             return Ok(Ready::Nothing);
         }
-        self.drop_packet(consensus).map(|()| Ready::Decoy)
+        outbox.decoy(consensus, now, &mut self.frame).map(|()| Ready::Decoy)
     }
 
     fn make_loop(&mut self, consensus: &Consensus) -> Result<Ready, RouteError> {

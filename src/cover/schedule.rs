@@ -6,8 +6,6 @@ use crate::pki::{Rate, Rates, Role};
 
 /// An instant that is missed by more than this is given up: a machine that slept sends no burst.
 const LATE_MAX: Nanos = Nanos::from_millis(100);
-/// A client's control frames: a tenth as many as its packets.
-const PACKETS_A_CONTROL_FRAME: u32 = 10;
 
 /// What an instant is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,12 +95,11 @@ impl Schedule {
 }
 
 fn client_streams(rates: &Rates) -> [(Stream, Rate); 4] {
-    let control = Rate { milli: (rates.payload.milli / PACKETS_A_CONTROL_FRAME).max(1) };
     [
         (Stream::Payload, rates.payload),
         (Stream::Loop, rates.client_loop),
         (Stream::Drop, rates.client_drop),
-        (Stream::Control, control),
+        (Stream::Control, rates.client_control()),
     ]
 }
 

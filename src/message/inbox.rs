@@ -43,6 +43,8 @@ pub struct Received {
     pub id: MessageId,
     /// Its bytes.
     pub bytes: Vec<u8>,
+    /// The letters that brought its parts, in the order of the parts.
+    pub letters: Vec<u64>,
 }
 
 impl std::fmt::Debug for Received {
@@ -194,10 +196,12 @@ impl Inbox {
     }
 
     fn finish(&mut self, id: MessageId) -> Option<Received> {
-        let bytes = self.release(&id)?.into_bytes();
+        let partial = self.release(&id)?;
+        let letters = partial.letters().collect();
+        let bytes = partial.into_bytes();
         self.finished.insert(id);
         self.counts.messages += 1;
-        Some(Received { id, bytes })
+        Some(Received { id, bytes, letters })
     }
 
     /// Drops the unfinished message whose last part came the longest ago.
