@@ -14,6 +14,7 @@ use crate::io::Port;
 use crate::link::Frame;
 use crate::message::envelope::{self, Part};
 use crate::pki::{Consensus, MailboxAddress, MailboxKeys, NodeId};
+use crate::route::content::Content;
 use crate::route::{self, Recipient, RouteError};
 
 pub use connection::{Connection, ConnectionError, network_of};
@@ -88,7 +89,8 @@ impl<P: Port> Client<P> {
 
     /// The most bytes that one message may have.
     pub fn message_bytes_max(&self) -> usize {
-        self.consensus.geometry().message_bytes_max().saturating_sub(envelope::OVERHEAD_BYTES)
+        let content_bytes = self.consensus.geometry().message_bytes_max();
+        content_bytes.saturating_sub(1 + envelope::OVERHEAD_BYTES)
     }
 
     /// Takes a message on its way to `to`: sealed and wrapped now, sent at its turn.
@@ -109,7 +111,8 @@ impl<P: Port> Client<P> {
         let recipient = Recipient { gateway: to.gateway, mailbox: to.signing };
         let mut frame = vec![0; self.consensus.geometry().frame_bytes()];
         let (consensus, gateway) = (&self.consensus, &self.gateway);
-        route::build_frame(consensus, gateway, &recipient, &sealed, &mut self.rng, &mut frame)?;
+        let content = Content { reply: None, body: &sealed }.encode();
+        route::build_frame(consensus, gateway, &recipient, &content, &mut self.rng, &mut frame)?;
         self.outbox.push_back(frame);
         Ok(())
     }

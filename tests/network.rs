@@ -116,7 +116,7 @@ fn every_packet_is_delivered_or_in_one_drop_counter() {
 
         // Stored is what was delivered to a gateway; what the client has is what was stored.
         let stored: u64 =
-            simulation.nodes.iter().map(|node| node.control.gateway_counts().stored).sum();
+            simulation.nodes.iter().map(|node| node.control.gateway_counts().stored.value()).sum();
         assert_eq!(stored, account.delivered);
         assert_eq!(stored, received.len() as u64);
     }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::clock::{Nanos, UnixMicros};
-use crate::link::control::{Item, Items, MailboxOpen, Outcome};
+use crate::link::control::{Ahead, Item, Items, MailboxOpen, Outcome};
 use crate::link::{Delivery, Frame};
 use crate::message::envelope::{self, MessageId};
 use crate::pki::{MailboxAddress, MailboxKeys, NodeId};
-use crate::sphinx::{Identifier, payload};
+use crate::sphinx::Identifier;
 
 use super::ConnectionError;
 
@@ -98,7 +98,8 @@ impl MailboxReader {
             bodies.push(self.open_request(session, wall));
         }
         if std::mem::take(&mut self.acknowledge) {
-            bodies.push(Item::MailboxAck(self.cursor).to_body());
+            let ahead = Item::MailboxAhead(Ahead::of(self.cursor, self.ahead.iter().copied()));
+            bodies.push([Item::MailboxAck(self.cursor).to_body(), ahead.to_body()].concat());
         }
         bodies
     }
@@ -145,6 +146,10 @@ impl MailboxReader {
     }
 
     fn letter(&mut self, delivery: &Delivery<'_>) {
+        // What carries the identifier of a reply block answers none of ours, and has no number.
+        if delivery.surb != Identifier::default() {
+            return;
+        }
         let number = delivery.number;
         let oldest = number.saturating_sub(delivery.behind.into());
         self.acknowledge = true;
@@ -157,12 +162,7 @@ impl MailboxReader {
         while self.ahead.remove(&(self.cursor + 1)) {
             self.cursor += 1;
         }
-        // What carries the identifier of a reply block answers none of ours.
-        if delivery.surb != Identifier::default() {
-            return;
-        }
-        if let Some(sealed) = payload::open(delivery.payload)
-            && let Ok(part) = envelope::open(sealed, &self.keys.sealing)
+        if let Ok(part) = envelope::open(delivery.payload, &self.keys.sealing)
             && self.remember(part.id)
         {
             self.messages.push_back(part.content);

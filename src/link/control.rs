@@ -19,6 +19,8 @@ pub enum Item<'a> {
     MailboxOpen(MailboxOpen),
     /// Everything up to this number has arrived and may be deleted (client to gateway).
     MailboxAck(u64),
+    /// What has arrived ahead of a missing one, and need not be sent again (client to gateway).
+    MailboxAhead(Ahead),
     /// How a request went (gateway to client).
     Result {
         /// The request.
@@ -58,6 +60,39 @@ impl MailboxOpen {
         out[49..81].copy_from_slice(&self.mailbox);
         out[81..].copy_from_slice(&self.expiry_s.to_le_bytes());
         out
+    }
+}
+
+/// Which of the 256 numbers behind one are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// The number before the first.
+    pub after: u64,
+    /// A bit for each number, the lowest of the first byte for the first number.
+    pub bits: [u8; 32],
+}
+
+impl Ahead {
+    /// Those of `numbers` that are among the 256 behind `after`.
+    pub fn of(after: u64, numbers: impl IntoIterator<Item = u64>) -> Self {
+        let mut ahead = Ahead { after, bits: [0; 32] };
+        for number in numbers {
+            if let Some((byte, bit)) = ahead.place(number) {
+                ahead.bits[byte] |= bit;
+            }
+        }
+        ahead
+    }
+
+    /// Whether `number` is meant.
+    pub fn holds(&self, number: u64) -> bool {
+        self.place(number).is_some_and(|(byte, bit)| self.bits[byte] & bit != 0)
+    }
+
+    fn place(&self, number: u64) -> Option<(usize, u8)> {
+        let place = number.checked_sub(self.after)?.checked_sub(1)?;
+        let byte = usize::try_from(place / 8).ok().filter(|byte| *byte < self.bits.len())?;
+        Some((byte, 1 << (place % 8)))
     }
 }
 
@@ -127,6 +162,7 @@ const ECHO: u8 = 0x01;
 const MAILBOX_OPEN: u8 = 0x02;
 const MAILBOX_ACK: u8 = 0x03;
 const OBJECT_GET: u8 = 0x04;
+const MAILBOX_AHEAD: u8 = 0x07;
 const ECHO_REPLY: u8 = 0x81;
 const RESULT: u8 = 0x82;
 const OBJECT_DATA: u8 = 0x84;
@@ -214,6 +250,9 @@ impl<'a> Item<'a> {
                 signature: fields.take()?,
             }),
             MAILBOX_ACK => Item::MailboxAck(fields.u64()?),
+            MAILBOX_AHEAD => {
+                Item::MailboxAhead(Ahead { after: fields.u64()?, bits: fields.take()? })
+            }
             RESULT => Item::Result { request: fields.u32()?, code: fields.u8()? },
             OBJECT_GET => Item::ObjectGet(ObjectGet {
                 request: fields.u32()?,
@@ -260,6 +299,9 @@ impl<'a> Item<'a> {
                 ],
             ),
             Item::MailboxAck(number) => writer.item(MAILBOX_ACK, &[&number.to_le_bytes()]),
+            Item::MailboxAhead(Ahead { after, bits }) => {
+                writer.item(MAILBOX_AHEAD, &[&after.to_le_bytes(), bits])
+            }
             Item::Result { request, code } => {
                 writer.item(RESULT, &[&request.to_le_bytes(), &[*code]])
             }
@@ -344,8 +386,16 @@ mod tests {
             Item::MailboxAck(u64::MAX),
             Item::Result { request: 7, code: 255 },
             Item::ObjectGet(get),
+            Item::MailboxAhead(Ahead::of(7, [8, 9, 263])),
             Item::ObjectData(piece),
         ]
+    }
+
+    #[test]
+    fn numbers_ahead_are_the_256_behind_one() {
+        let ahead = Ahead::of(7, [0, 7, 8, 100, 263, 264, u64::MAX]);
+        let held: Vec<u64> = (0..1000).filter(|number| ahead.holds(*number)).collect();
+        assert_eq!(held, [8, 100, 263]);
     }
 
     fn written(items: &[Item<'_>]) -> Vec<u8> {
@@ -372,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_wrong_length_ends_the_frame() {
-        for item in &items()[..6] {
+        for item in &items()[..7] {
             let mut longer = written(&[*item]);
             longer[1] += 1;
             longer.push(0);

@@ -62,6 +62,24 @@ impl Default for Rates {
 }
 
 impl Rates {
+    /// lambda_K: a client's control frames, a tenth of its packets.
+    pub const fn client_control(&self) -> Rate {
+        Rate { milli: self.payload.milli.div_ceil(10) }
+    }
+
+    /// All that a client sends to its gateway.
+    pub const fn client_up(&self) -> Rate {
+        let packets = self.payload.milli.saturating_add(self.client_loop.milli);
+        let packets = packets.saturating_add(self.client_drop.milli);
+        Rate { milli: packets.saturating_add(self.client_control().milli) }
+    }
+
+    /// All that a gateway sends to a client: an acknowledgement for each of its packets, and one
+    /// and a half times as much for deliveries and objects.
+    pub const fn client_down(&self) -> Rate {
+        Rate { milli: self.payload.milli.saturating_mul(5) / 2 }
+    }
+
     const fn all(&self) -> [Rate; 5] {
         [self.payload, self.client_loop, self.client_drop, self.mix_loop, self.gateway_loop]
     }

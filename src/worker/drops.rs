@@ -40,13 +40,15 @@ pub enum Refusal {
     SlotsExhausted,
     /// The port takes no more for now.
     SendFull,
+    /// A client sends faster than its network's clients do.
+    TooFast,
     /// Given back at the end of a drain that took too long.
     Drained,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 11] = [
+    pub const ALL: [Refusal; 12] = [
         Refusal::BadTail,
         Refusal::UnknownEpoch,
         Refusal::UnknownNextHop,
@@ -57,6 +59,7 @@ impl Refusal {
         Refusal::ControlFull,
         Refusal::SlotsExhausted,
         Refusal::SendFull,
+        Refusal::TooFast,
         Refusal::Drained,
     ];
 
@@ -73,6 +76,7 @@ impl Refusal {
             Refusal::ControlFull => "control_full",
             Refusal::SlotsExhausted => "slots_exhausted",
             Refusal::SendFull => "send_full",
+            Refusal::TooFast => "too_fast",
             Refusal::Drained => "drained",
         }
     }
@@ -105,7 +109,9 @@ impl Reason {
         match self {
             Reason::Link(_) => false,
             Reason::Sphinx(_) => true,
-            Reason::Worker(refusal) => !matches!(refusal, Refusal::SlotsExhausted),
+            Reason::Worker(refusal) => {
+                !matches!(refusal, Refusal::SlotsExhausted | Refusal::TooFast)
+            }
         }
     }
 
