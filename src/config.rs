@@ -15,7 +15,7 @@ pub use client::{ClientFile, GatewayChoice, GatewayChoiceError};
 pub use error::{ConfigError, Fault};
 pub use keys::{CLIENT_KEYS, Change, Key, NETWORK_KEYS, NODE_KEYS, example};
 pub use network::{load_anchor, parse_anchor};
-pub use node::{Detail, LogLevel, NodeFile, PortMode, Workers};
+pub use node::{Detail, GatewayOptions, LogLevel, NodeFile, PortMode, Workers};
 
 use std::path::Path;
 

@@ -1,245 +1,426 @@
 //! A gateway's users: mailboxes opened, letters stored, delivered, acknowledged.
 //!
-//! It takes the frames of client links and the packets that end here, and says which frames to
-//! send; no I/O. A mailbox is opened by proof of possession of its key, bound to the session.
+//! It takes the frames of client links and the packets that end here, and says which frames and
+//! replies to send; no I/O: what must be durable is ordered from a [`Store`], whose completions
+//! are taken at the next [`Gateway::tick`]. What leaves for a client leaves by a schedule
+//! ([`pacing`]) that knows nothing of its mailbox.
 
-use std::collections::{BTreeMap, VecDeque};
+mod downlink;
+mod letters;
+pub mod pacing;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use crate::clock::{Nanos, UnixMicros};
+use crate::crypto::random::Rng;
 use crate::link::control::{Item, Items, MailboxOpen, Outcome};
-use crate::link::{Delivery, Frame, LinkIndex};
+use crate::link::{Frame, LinkIndex};
+use crate::metrics::Counter;
+use crate::pki::Rates;
+use crate::route::content::{Content, DISCARD, Receipt, ReplyBlock};
 use crate::sphinx::{Destination, Identifier, payload};
-use crate::store::{Mailbox, Store, StoreError};
+use crate::store::{self, Mailbox, Order, Placed, Request, Store, StoreError};
 
-/// Letters on their way to a client that it has not yet acknowledged, at most.
-const WINDOW_LETTERS: usize = 256;
-/// How long a delivery waits for its acknowledgement before it is sent again.
-const RESEND_AFTER: Nanos = Nanos::from_secs(1);
+use downlink::Downlink;
+use letters::Letters;
+use pacing::Schedule;
 
-/// A frame to send to a client.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Outgoing {
-    /// The client's link.
-    pub link: LinkIndex,
-    /// What it is.
-    pub frame: Frame,
-    /// Its body.
-    pub body: Vec<u8>,
+/// How often what is too old is looked for.
+const SWEEP_EVERY: Nanos = Nanos::from_secs(10);
+/// The least time that a delivery waits for its acknowledgement before it is sent again.
+const RESEND_MIN: Nanos = Nanos::from_secs(1);
+/// The same in mean gaps of the client's control stream, which carries acknowledgements.
+const RESEND_CONTROL_GAPS: u64 = 4;
+/// Objects that clients may ask for, at most.
+const OBJECTS_MAX: usize = 64;
+
+/// What a gateway must know of its network.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How often clients and nodes send.
+    pub rates: Rates,
+    /// Bytes that a frame's body has at most.
+    pub body_bytes_max: usize,
 }
 
-/// What the gateway counted of packets that ended here and could not be stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Stored in a mailbox.
-    pub stored: u64,
-    /// Changed on its way.
-    pub garbled: u64,
-    /// For a mailbox that nobody opened here.
-    pub unknown_mailbox: u64,
-    /// For a mailbox that is full.
-    pub mailbox_full: u64,
-    /// Control frames that made no sense.
-    pub bad_control: u64,
-}
-
+/// Something to send.
 #[derive(Debug)]
-struct Reader {
-    mailbox: Mailbox,
-    /// The last letter sent in this window.
-    sent: u64,
-    /// The last letter acknowledged.
-    acknowledged: u64,
-    resend_at: Nanos,
+pub enum Outgoing {
+    /// A frame to a client.
+    Frame {
+        /// The client's link.
+        link: LinkIndex,
+        /// What it is.
+        frame: Frame,
+        /// Its body.
+        body: Vec<u8>,
+    },
+    /// An empty frame to a client: its turn came, and nothing waited.
+    Dummy(LinkIndex),
+    /// A reply block to release, with what its reply says.
+    Reply(Box<ReplyBlock>, Receipt),
+}
+
+/// What the gateway counted; the control thread writes, any thread may read.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Bodies stored in a mailbox.
+    pub stored: Counter,
+    /// Bodies that had been there before.
+    pub duplicates: Counter,
+    /// Bodies for nobody: decoys.
+    pub discarded: Counter,
+    /// Bodies for a mailbox that is full.
+    pub mailbox_full: Counter,
+    /// Bodies for a mailbox that nobody opened here.
+    pub unknown_mailbox: Counter,
+    /// Payloads changed on their way, or without the form of one.
+    pub garbled: Counter,
+    /// Bodies, and requests of clients, that found the store too busy.
+    pub overloaded: Counter,
+    /// Reply blocks released.
+    pub acknowledged: Counter,
+    /// Replies queued for a client.
+    pub replies: Counter,
+    /// Replies for a client that was not there, or had too many waiting.
+    pub replies_lost: Counter,
+    /// Deliveries of letters, again ones too.
+    pub letters_sent: Counter,
+    /// Frames sent to clients, dummies too.
+    pub frames: Counter,
+    /// Control frames that made no sense.
+    pub bad_control: Counter,
+}
+
+/// What waits for the store.
+#[derive(Debug)]
+enum Pending {
+    Body { mailbox: Mailbox, reply: Option<Box<ReplyBlock>> },
+    Open { link: LinkIndex, serial: u64, request: u32, mailbox: Mailbox },
+    Page { link: LinkIndex, serial: u64 },
 }
 
 /// The part of a node that serves users.
 #[derive(Debug)]
 pub struct Gateway {
-    store: Store,
-    readers: BTreeMap<LinkIndex, Reader>,
-    links: BTreeMap<Mailbox, LinkIndex>,
+    options: Options,
+    store: Box<dyn Store>,
+    rng: Rng,
+    clients: BTreeMap<LinkIndex, Downlink>,
+    links: HashMap<Mailbox, LinkIndex>,
+    schedule: Schedule,
+    pending: HashMap<u64, Pending>,
+    /// Names orders, and clients: a link's next client is another one.
+    serial: u64,
+    objects: HashMap<[u8; 32], Arc<[u8]>>,
+    sweep_at: Nanos,
     outgoing: VecDeque<Outgoing>,
-    counts: Counts,
+    counts: Arc<Counts>,
 }
 
 impl Gateway {
     /// A gateway over `store`.
-    pub fn new(store: Store) -> Self {
+    pub fn new(options: Options, store: Box<dyn Store>, rng: Rng) -> Self {
         Gateway {
+            options,
             store,
-            readers: BTreeMap::new(),
-            links: BTreeMap::new(),
+            rng,
+            clients: BTreeMap::new(),
+            links: HashMap::new(),
+            schedule: Schedule::new(options.rates.client_down().gap_mean()),
+            pending: HashMap::new(),
+            serial: 0,
+            objects: HashMap::new(),
+            sweep_at: Nanos::ZERO,
             outgoing: VecDeque::new(),
-            counts: Counts::default(),
+            counts: Arc::default(),
         }
     }
 
-    /// Stores a packet's payload in the mailbox it is for, and sends it on if its owner is there.
+    /// Keeps to other rates from now on: a new epoch's.
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.options.rates = rates;
+        self.schedule.set_gap(rates.client_down().gap_mean());
+    }
+
+    /// Clients may ask for `bytes` by `hash` from now on; of too many objects the surplus is
+    /// not offered.
+    pub fn offer(&mut self, hash: [u8; 32], bytes: Arc<[u8]>) {
+        if self.objects.len() < OBJECTS_MAX || self.objects.contains_key(&hash) {
+            self.objects.insert(hash, bytes);
+        }
+    }
+
+    /// Takes an object back.
+    pub fn withdraw(&mut self, hash: &[u8; 32]) {
+        self.objects.remove(hash);
+    }
+
+    /// Takes a packet's payload: a reply goes to its client if that is here, anything else
+    /// into the mailbox, and when it is safe there its reply block is released.
     pub fn deliver(
         &mut self,
-        mailbox: &Destination,
+        destination: &Destination,
         identifier: Identifier,
         payload: &[u8],
-        now: Nanos,
-    ) {
-        // A reply's layers are the recipient's to undo. What is no reply and does not open was
-        // changed on its way.
-        let reply = identifier != Identifier::default();
-        if !reply && payload::open(payload).is_none() {
-            return self.counts.garbled += 1;
-        }
-        match self.store.put(mailbox, identifier, payload) {
-            Ok(_) => {
-                self.counts.stored += 1;
-                if let Some(&link) = self.links.get(mailbox) {
-                    self.send_letters(link, now);
-                }
-            }
-            Err(StoreError::MailboxFull) => self.counts.mailbox_full += 1,
-            Err(_) => self.counts.unknown_mailbox += 1,
-        }
-    }
-
-    /// Takes a control frame of the session whose handshake hash is `session`.
-    pub fn control(
-        &mut self,
-        link: LinkIndex,
-        session: &[u8; 32],
-        body: &[u8],
-        now: Nanos,
         wall: UnixMicros,
     ) {
-        for item in Items::of(body) {
-            match item {
-                Ok(Item::MailboxOpen(request)) => {
-                    let outcome = self.open_mailbox(link, session, &request, now, wall);
-                    let (request, code) = (request.request, outcome.code());
-                    self.reply(link, &Item::Result { request, code });
-                    self.send_letters(link, now);
-                }
-                Ok(Item::MailboxAck(cursor)) => self.acknowledge(link, cursor, now),
-                Ok(Item::Echo(nonce)) => self.reply(link, &Item::EchoReply(nonce)),
-                Ok(_) => {}
-                Err(_) => return self.counts.bad_control += 1,
-            }
+        if identifier != Identifier::default() {
+            return self.hand_over(destination, identifier, payload);
         }
+        // What is no reply and does not open was changed on its way.
+        let Some(Content { reply, body }) = payload::open(payload).and_then(Content::decode) else {
+            return self.counts.garbled.add(1);
+        };
+        let (mailbox, reply) = (*destination, reply.map(Box::new));
+        let request = match mailbox {
+            DISCARD => Request::Discard,
+            mailbox => Request::Put { mailbox, body: body.into() },
+        };
+        self.order(request, Some(Pending::Body { mailbox, reply }), wall);
+    }
+
+    /// A client has arrived on `link`: its schedule begins.
+    pub fn client_arrived(&mut self, link: LinkIndex, now: Nanos) {
+        self.client_gone(link);
+        self.serial += 1;
+        self.clients.insert(link, Downlink::new(self.serial));
+        self.schedule.add(link, now, &mut self.rng);
     }
 
     /// Forgets a client whose session has ended; its mailbox stays.
     pub fn client_gone(&mut self, link: LinkIndex) {
-        if let Some(reader) = self.readers.remove(&link)
-            && self.links.get(&reader.mailbox) == Some(&link)
+        self.schedule.remove(link);
+        if let Some(letters) = self.clients.remove(&link).and_then(|client| client.letters)
+            && self.links.get(letters.mailbox()) == Some(&link)
         {
-            self.links.remove(&reader.mailbox);
+            self.links.remove(letters.mailbox());
         }
     }
 
-    /// Sends again what was not acknowledged in time.
-    pub fn tick(&mut self, now: Nanos) {
-        let late: Vec<LinkIndex> = self
-            .readers
-            .iter()
-            .filter(|(_, reader)| reader.sent > reader.acknowledged && reader.resend_at <= now)
-            .map(|(&link, _)| link)
-            .collect();
-        for link in late {
-            if let Some(reader) = self.readers.get_mut(&link) {
-                reader.sent = reader.acknowledged;
+    /// Takes a control frame of the session whose handshake hash is `session`.
+    pub fn control(&mut self, link: LinkIndex, session: &[u8; 32], body: &[u8], wall: UnixMicros) {
+        for item in Items::of(body) {
+            match item {
+                Ok(Item::MailboxOpen(request)) => {
+                    self.open_mailbox(link, session, &request, wall);
+                }
+                Ok(Item::MailboxAck(cursor)) => self.acknowledge(link, cursor, wall),
+                Ok(Item::MailboxAhead(numbers)) => {
+                    if let Some(letters) = self.letters(link) {
+                        letters.arrived_ahead(&numbers);
+                    }
+                }
+                Ok(Item::ObjectGet(request)) => {
+                    if let Some(client) = self.clients.get_mut(&link) {
+                        client.ask(request);
+                    }
+                }
+                Ok(Item::Echo(nonce)) => self.answer(link, &Item::EchoReply(nonce)),
+                Ok(_) => {}
+                Err(_) => return self.counts.bad_control.add(1),
             }
-            self.send_letters(link, now);
         }
     }
 
-    /// When `tick` has something to do.
-    pub fn next_deadline(&self) -> Nanos {
-        self.readers
-            .values()
-            .filter(|reader| reader.sent > reader.acknowledged)
-            .map(|reader| reader.resend_at)
-            .min()
-            .unwrap_or(Nanos::NEVER)
+    /// Takes what the store has done, and lets leave what is due.
+    pub fn tick(&mut self, now: Nanos, wall: UnixMicros) {
+        if now >= self.sweep_at {
+            self.sweep_at = now + SWEEP_EVERY;
+            self.order(Request::Sweep, None, wall);
+        }
+        while let Some(completion) = self.store.completed() {
+            self.complete(completion, now);
+        }
+        while let Some(link) = self.schedule.pop(now, &mut self.rng) {
+            self.read_ahead(link, now, wall);
+            self.send_next(link, now);
+        }
     }
 
-    /// The next frame to send.
+    /// When [`Gateway::tick`] has something to do, if the store does not call before.
+    pub fn next_deadline(&self) -> Nanos {
+        self.schedule.next().min(self.sweep_at)
+    }
+
+    /// The next thing to send.
     pub fn poll(&mut self) -> Option<Outgoing> {
         self.outgoing.pop_front()
     }
 
+    /// Why mailboxes cannot be kept any more, once.
+    pub fn failure(&mut self) -> Option<StoreError> {
+        self.store.failure()
+    }
+
     /// What was stored and what was not.
-    pub fn counts(&self) -> Counts {
-        self.counts
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// A reply goes straight to the client; its layers are the client's to undo.
+    fn hand_over(&mut self, mailbox: &Mailbox, identifier: Identifier, payload: &[u8]) {
+        let client = self.links.get(mailbox).and_then(|link| self.clients.get_mut(link));
+        match client.is_some_and(|client| client.push_reply(identifier, payload)) {
+            true => self.counts.replies.add(1),
+            false => self.counts.replies_lost.add(1),
+        }
     }
 
     fn open_mailbox(
         &mut self,
         link: LinkIndex,
         session: &[u8; 32],
-        request: &MailboxOpen,
-        now: Nanos,
+        open: &MailboxOpen,
         wall: UnixMicros,
-    ) -> Outcome {
-        if request.expiry_s <= wall.as_secs() || !is_proven(request, session) {
-            return Outcome::Refused;
+    ) {
+        let Some(serial) = self.clients.get(&link).map(Downlink::serial) else { return };
+        let MailboxOpen { request, mailbox, expiry_s, .. } = *open;
+        if expiry_s <= wall.as_secs() || mailbox == DISCARD || !is_proven(open, session) {
+            let code = Outcome::Refused.code();
+            return self.answer(link, &Item::Result { request, code });
         }
-        if self.store.open(request.mailbox).is_err() {
-            return Outcome::Full;
-        }
-        self.client_gone(link);
-        // The newest session of a mailbox gets its letters: an older one lost its address.
-        if let Some(older) = self.links.insert(request.mailbox, link) {
-            self.readers.remove(&older);
-        }
-        let mailbox = request.mailbox;
-        let acknowledged = self.store.acknowledged(&mailbox);
-        let reader = Reader { mailbox, sent: acknowledged, acknowledged, resend_at: now };
-        self.readers.insert(link, reader);
-        Outcome::Done
+        let pending = Pending::Open { link, serial, request, mailbox };
+        self.order(Request::Open(mailbox), Some(pending), wall);
     }
 
-    fn acknowledge(&mut self, link: LinkIndex, cursor: u64, now: Nanos) {
-        let Some(reader) = self.readers.get_mut(&link) else { return };
-        // A cursor ahead of what was sent would delete letters that nobody has seen.
-        let cursor = cursor.min(reader.sent);
-        if cursor <= reader.acknowledged {
-            return;
+    fn acknowledge(&mut self, link: LinkIndex, cursor: u64, wall: UnixMicros) {
+        let Some(letters) = self.letters(link) else { return };
+        if let Some(cursor) = letters.acknowledge(cursor) {
+            let mailbox = *letters.mailbox();
+            self.order(Request::Acknowledge { mailbox, cursor }, None, wall);
         }
-        reader.acknowledged = cursor;
-        reader.resend_at = now + RESEND_AFTER;
-        self.store.acknowledge(&reader.mailbox, cursor);
-        self.send_letters(link, now);
     }
 
-    fn send_letters(&mut self, link: LinkIndex, now: Nanos) {
-        let Some(reader) = self.readers.get_mut(&link) else { return };
-        let oldest = reader.acknowledged + 1;
-        let end = reader.acknowledged + WINDOW_LETTERS as u64;
-        if reader.sent == reader.acknowledged {
-            reader.resend_at = now + RESEND_AFTER;
+    /// Orders something from the store; what finds it too busy is dropped, as on the wire.
+    fn order(&mut self, request: Request, pending: Option<Pending>, wall: UnixMicros) -> bool {
+        self.serial += 1;
+        let ticket = self.serial;
+        if self.store.submit(Order { ticket, wall, request }).is_err() {
+            self.counts.overloaded.add(1);
+            return false;
         }
-        for letter in self.store.waiting(&reader.mailbox, reader.sent) {
-            if letter.sequence > end {
-                break;
+        if let Some(pending) = pending {
+            self.pending.insert(ticket, pending);
+        }
+        true
+    }
+
+    fn complete(&mut self, completion: store::Completion, now: Nanos) {
+        use store::Outcome::{Letters, Opened, Placed, StoreFull};
+        let Some(pending) = self.pending.remove(&completion.ticket) else { return };
+        match (pending, completion.outcome) {
+            (Pending::Body { mailbox, reply }, Placed(placed)) => {
+                self.placed(&mailbox, reply, placed);
             }
-            reader.sent = letter.sequence;
-            let delivery = Delivery {
-                number: letter.sequence,
-                behind: u16::try_from(letter.sequence - oldest).unwrap_or(u16::MAX),
-                flags: 0,
-                surb: letter.identifier,
-                payload: &letter.payload,
-            };
-            let mut body = vec![0; Delivery::HEADER_BYTES + letter.payload.len()];
-            if delivery.encode(&mut body).is_ok() {
-                self.outgoing.push_back(Outgoing { link, frame: Frame::Deliver, body });
+            (Pending::Open { link, serial, request, mailbox }, outcome) => {
+                if self.clients.get(&link).map(Downlink::serial) != Some(serial) {
+                    return;
+                }
+                let code = match outcome {
+                    Opened { acknowledged } => {
+                        self.opened(link, mailbox, acknowledged);
+                        Outcome::Done.code()
+                    }
+                    StoreFull => Outcome::Full.code(),
+                    _ => Outcome::Refused.code(),
+                };
+                self.answer(link, &Item::Result { request, code });
             }
+            (Pending::Page { link, serial }, Letters { acknowledged, letters }) => {
+                let client = self.clients.get_mut(&link);
+                if let Some(client) = client.filter(|client| client.serial() == serial)
+                    && let Some(reader) = &mut client.letters
+                {
+                    reader.take_page(acknowledged, letters, now);
+                }
+            }
+            _ => {}
         }
     }
 
-    fn reply(&mut self, link: LinkIndex, item: &Item<'_>) {
-        let body = item.to_body();
-        self.outgoing.push_back(Outgoing { link, frame: Frame::Control, body });
+    /// A body's way has ended: the reply block is released in every case.
+    fn placed(&mut self, mailbox: &Mailbox, reply: Option<Box<ReplyBlock>>, placed: Placed) {
+        let (counter, receipt) = match placed {
+            Placed::Stored => (&self.counts.stored, Receipt::Stored),
+            Placed::Duplicate => (&self.counts.duplicates, Receipt::Duplicate),
+            Placed::MailboxFull => (&self.counts.mailbox_full, Receipt::MailboxFull),
+            Placed::UnknownMailbox => (&self.counts.unknown_mailbox, Receipt::UnknownMailbox),
+            Placed::Discarded => (&self.counts.discarded, Receipt::Discarded),
+        };
+        counter.add(1);
+        if let Some(reply) = reply {
+            self.counts.acknowledged.add(1);
+            self.outgoing.push_back(Outgoing::Reply(reply, receipt));
+        }
+        if placed == Placed::Stored
+            && let Some(&link) = self.links.get(mailbox)
+            && let Some(letters) = self.letters(link)
+        {
+            letters.more_arrived();
+        }
+    }
+
+    /// The newest session of a mailbox gets its letters: an older one lost its address.
+    fn opened(&mut self, link: LinkIndex, mailbox: Mailbox, acknowledged: u64) {
+        let replaced = self.links.insert(mailbox, link).filter(|older| *older != link);
+        if let Some(older) = replaced.and_then(|older| self.clients.get_mut(&older)) {
+            older.letters = None;
+        }
+        let letters = Letters::new(mailbox, acknowledged, self.resend_after());
+        let Some(client) = self.clients.get_mut(&link) else { return };
+        let before = client.letters.replace(letters);
+        if let Some(before) = before.filter(|before| *before.mailbox() != mailbox) {
+            self.links.remove(before.mailbox());
+        }
+    }
+
+    /// Long enough that most acknowledgements are back, at the rate at which clients send them.
+    fn resend_after(&self) -> Nanos {
+        let gap = self.options.rates.client_control().gap_mean();
+        RESEND_MIN.max(Nanos(gap.0.saturating_mul(RESEND_CONTROL_GAPS)))
+    }
+
+    /// Reads letters before their turn comes, so that no turn waits for the disk.
+    fn read_ahead(&mut self, link: LinkIndex, now: Nanos, wall: UnixMicros) {
+        let Some(client) = self.clients.get_mut(&link) else { return };
+        let serial = client.serial();
+        let Some(letters) = &mut client.letters else { return };
+        let mailbox = *letters.mailbox();
+        let Some(after) = letters.wanted(now) else { return };
+        let request = Request::Read { mailbox, after, letters_max: letters::PAGE_LETTERS };
+        if !self.order(request, Some(Pending::Page { link, serial }), wall)
+            && let Some(letters) = self.letters(link)
+        {
+            letters.page_refused();
+        }
+    }
+
+    /// A client's turn: whatever waits first, or a dummy.
+    fn send_next(&mut self, link: LinkIndex, now: Nanos) {
+        let Some(client) = self.clients.get_mut(&link) else { return };
+        self.counts.frames.add(1);
+        let next = client.next(&self.objects, self.options.body_bytes_max, now);
+        self.outgoing.push_back(match next {
+            None => Outgoing::Dummy(link),
+            Some(downlink::Next { frame, body, is_letter }) => {
+                self.counts.letters_sent.add(u64::from(is_letter));
+                Outgoing::Frame { link, frame, body }
+            }
+        });
+    }
+
+    fn letters(&mut self, link: LinkIndex) -> Option<&mut Letters> {
+        self.clients.get_mut(&link)?.letters.as_mut()
+    }
+
+    fn answer(&mut self, link: LinkIndex, item: &Item<'_>) {
+        if let Some(client) = self.clients.get_mut(&link) {
+            client.push_answer(item.to_body());
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod notify;
 mod run;
 mod totals;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::Nanos;
@@ -18,6 +19,7 @@ use crate::io::OpenError;
 use crate::pki::{Consensus, EpochKeys, Node as ListedNode, NodeId, NodeKeys};
 use crate::replay;
 use crate::sphinx::Geometry;
+use crate::store::{self, StoreError};
 use crate::worker;
 
 pub use assemble::{Node, Start, Wakers, assemble};
@@ -28,7 +30,7 @@ pub use run::{CONNECTED, Stop, run};
 pub use totals::Totals;
 
 /// What an operator may choose of a node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Workers: one a core.
     pub workers: usize,
@@ -42,6 +44,12 @@ pub struct Options {
     pub replay_packets_max: u64,
     /// Clients that a gateway serves at once.
     pub clients_max: u32,
+    /// Whether a gateway answers only those who hold its key.
+    pub unlisted: bool,
+    /// Limits of a gateway's mailboxes.
+    pub mailboxes: store::Options,
+    /// Where a gateway's mailboxes lie; without a folder, in memory.
+    pub mailbox_folder: Option<PathBuf>,
     /// How long a stopping node lets its packets leave at their time.
     pub drain_max: Nanos,
     /// Whether totals are printed at the end: only where no stranger's packets pass.
@@ -57,6 +65,9 @@ impl Default for Options {
             packets_max: 49_152,
             replay_packets_max: 8_000_000,
             clients_max: 4096,
+            unlisted: false,
+            mailboxes: store::Options::default(),
+            mailbox_folder: None,
             drain_max: Nanos::from_secs(5),
             lab: false,
         }
@@ -112,6 +123,9 @@ pub enum NodeError {
     /// Exact counters where strangers' packets pass.
     #[error("metrics.detail = \"lab\" is refused: node {0} of the consensus is not on loopback")]
     NotALab(NodeId),
+    /// Mailboxes cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The service manager's socket.
     #[error("cannot reach the service manager at NOTIFY_SOCKET: {0}")]
     Notify(std::io::Error),

@@ -1,152 +1,188 @@
 //! Mailboxes: what a gateway keeps for its users until they fetch it.
 //!
-//! Here in memory, bounded; a letter is sealed, so nothing in here can be read.
+//! Orders go in, completions come out, so whoever keeps mailboxes by a [`Store`] waits for no disk.
+//! A completion says that its order, and every order before it, is on durable storage: what was
+//! acknowledged survives the death of the process. Letters are sealed; nothing in here can be read.
 
-use std::collections::{HashMap, VecDeque};
+mod database;
+mod inline;
+mod thread;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::clock::UnixMicros;
+
+pub use inline::InlineStore;
+pub use thread::ThreadStore;
 
 /// Names a mailbox: its Ed25519 key, the destination of its packets.
 pub type Mailbox = [u8; 32];
 
 /// Limits of the store, fixed at start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Mailboxes at most.
     pub mailboxes_max: usize,
     /// Letters that one mailbox holds at most.
-    pub letters_max: usize,
+    pub letters_max: u64,
+    /// Bytes that the letters of one mailbox have at most.
+    pub bytes_max: u64,
+    /// How long a letter waits; how long an empty mailbox that nobody opens stays.
+    pub expiry: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { mailboxes_max: 4096, letters_max: 4096 }
+        Options {
+            mailboxes_max: 4096,
+            letters_max: 65_536,
+            bytes_max: 64 << 20,
+            expiry: Duration::from_secs(30 * 86_400),
+        }
     }
 }
 
-/// A payload that waits in a mailbox.
+/// A body that waits in a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
     /// Its place in the mailbox: 1, 2, 3 ...
-    pub sequence: u64,
-    /// The identifier of the packet that brought it: zeros, or that of a reply block.
-    pub identifier: [u8; 16],
-    /// The payload.
-    pub payload: Box<[u8]>,
+    pub number: u64,
+    /// The body.
+    pub body: Box<[u8]>,
 }
 
-/// Why a letter or a mailbox was not taken.
+/// What the store is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Make the mailbox if it is not there yet; its owner is here.
+    Open(Mailbox),
+    /// Put a body into a mailbox.
+    Put {
+        /// Which one.
+        mailbox: Mailbox,
+        /// The body.
+        body: Box<[u8]>,
+    },
+    /// Nothing, for as long as a put would take.
+    Discard,
+    /// Forget the letters up to and with this place.
+    Acknowledge {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// The place.
+        cursor: u64,
+    },
+    /// Say what waits behind this place, oldest first.
+    Read {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// The place.
+        after: u64,
+        /// Letters at most.
+        letters_max: usize,
+    },
+    /// Forget what is too old.
+    Sweep,
+}
+
+/// A request and what its completion is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Given back with the completion.
+    pub ticket: u64,
+    /// The time.
+    pub wall: UnixMicros,
+    /// What to do.
+    pub request: Request,
+}
+
+/// Where a body went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreError {
+pub enum Placed {
+    /// Into the mailbox.
+    Stored,
+    /// It had been there before.
+    Duplicate,
+    /// The mailbox holds all the letters or bytes it may.
+    MailboxFull,
     /// Nobody has opened such a mailbox here.
     UnknownMailbox,
-    /// The mailbox holds all the letters it may.
-    MailboxFull,
-    /// The store holds all the mailboxes it may.
+    /// It was to go nowhere.
+    Discarded,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The mailbox is open; everything up to this place was acknowledged.
+    Opened {
+        /// The place.
+        acknowledged: u64,
+    },
+    /// There are as many mailboxes as there may be.
     StoreFull,
+    /// A body's way has ended.
+    Placed(Placed),
+    /// Some of the letters that wait.
+    Letters {
+        /// Everything up to this place was acknowledged, or has waited too long.
+        acknowledged: u64,
+        /// The letters, in order, none left out.
+        letters: Vec<Letter>,
+    },
+    /// It is done.
+    Done,
 }
 
-#[derive(Debug, Default)]
-struct Letters {
-    last: u64,
-    waiting: VecDeque<Letter>,
+/// The end of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The order's.
+    pub ticket: u64,
+    /// What came of it.
+    pub outcome: Outcome,
 }
 
-/// All mailboxes of a gateway.
-#[derive(Debug)]
-pub struct Store {
-    options: Options,
-    mailboxes: HashMap<Mailbox, Letters>,
+/// Why mailboxes cannot be kept, or not any more.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder.
+    #[error("cannot make the mailbox folder {path}: {source}")]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file.
+    #[error("cannot open the mailboxes in {path}: {source}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<redb::Error>,
+    },
+    /// A commit failed: nothing of it was acknowledged.
+    #[error("cannot keep letters any more: {0}: is the disk full or damaged?")]
+    Commit(#[source] Box<redb::Error>),
+    /// The thread could not be started.
+    #[error("cannot start the storage thread: {0}")]
+    Thread(std::io::Error),
 }
 
-impl Store {
-    /// An empty store.
-    pub fn new(options: Options) -> Self {
-        Store { options, mailboxes: HashMap::new() }
-    }
-
-    /// Makes the mailbox if it is not there yet.
+/// Keeps mailboxes. Completions come in the order of the orders.
+pub trait Store: Debug + Send {
+    /// Takes an order.
     ///
     /// # Errors
-    /// [`StoreError::StoreFull`].
-    pub fn open(&mut self, mailbox: Mailbox) -> Result<(), StoreError> {
-        let full = self.mailboxes.len() >= self.options.mailboxes_max;
-        if full && !self.mailboxes.contains_key(&mailbox) {
-            return Err(StoreError::StoreFull);
-        }
-        self.mailboxes.entry(mailbox).or_default();
-        Ok(())
-    }
+    /// The order itself, when too many wait.
+    fn submit(&mut self, order: Order) -> Result<(), Order>;
 
-    /// Puts a payload into a mailbox; returns its place there.
-    ///
-    /// # Errors
-    /// [`StoreError::UnknownMailbox`], [`StoreError::MailboxFull`].
-    pub fn put(
-        &mut self,
-        mailbox: &Mailbox,
-        identifier: [u8; 16],
-        payload: &[u8],
-    ) -> Result<u64, StoreError> {
-        let letters = self.mailboxes.get_mut(mailbox).ok_or(StoreError::UnknownMailbox)?;
-        if letters.waiting.len() >= self.options.letters_max {
-            return Err(StoreError::MailboxFull);
-        }
-        letters.last += 1;
-        let sequence = letters.last;
-        letters.waiting.push_back(Letter { sequence, identifier, payload: payload.into() });
-        Ok(sequence)
-    }
+    /// The next order that is done.
+    fn completed(&mut self) -> Option<Completion>;
 
-    /// The waiting letters behind place `after`, oldest first.
-    pub fn waiting(&self, mailbox: &Mailbox, after: u64) -> impl Iterator<Item = &Letter> {
-        let letters = self.mailboxes.get(mailbox);
-        letters.into_iter().flat_map(|letters| &letters.waiting).filter(move |l| l.sequence > after)
-    }
-
-    /// The place behind which letters wait: everything up to it was acknowledged.
-    pub fn acknowledged(&self, mailbox: &Mailbox) -> u64 {
-        self.mailboxes.get(mailbox).map_or(0, |letters| letters.last - letters.waiting.len() as u64)
-    }
-
-    /// Forgets the letters up to and with place `cursor`.
-    pub fn acknowledge(&mut self, mailbox: &Mailbox, cursor: u64) {
-        if let Some(letters) = self.mailboxes.get_mut(mailbox) {
-            while letters.waiting.front().is_some_and(|letter| letter.sequence <= cursor) {
-                letters.waiting.pop_front();
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Options = Options { mailboxes_max: 2, letters_max: 3 };
-
-    #[test]
-    fn letters_wait_in_order_until_acknowledged() {
-        let mut store = Store::new(LIMITS);
-        store.open([1; 32]).unwrap();
-        for payload in [b"a", b"b", b"c"] {
-            store.put(&[1; 32], [0; 16], payload).unwrap();
-        }
-        store.acknowledge(&[1; 32], 1);
-        let waiting: Vec<_> = store.waiting(&[1; 32], 0).map(|letter| letter.sequence).collect();
-        assert_eq!(waiting, [2, 3]);
-        assert_eq!(store.waiting(&[1; 32], 2).count(), 1);
-    }
-
-    #[test]
-    fn a_full_mailbox_a_full_store_and_an_unknown_mailbox_are_values() {
-        let mut store = Store::new(LIMITS);
-        store.open([1; 32]).unwrap();
-        store.open([2; 32]).unwrap();
-        assert_eq!(store.open([3; 32]), Err(StoreError::StoreFull));
-        assert_eq!(store.open([1; 32]), Ok(()));
-        for _ in 0..3 {
-            store.put(&[1; 32], [0; 16], b"x").unwrap();
-        }
-        assert_eq!(store.put(&[1; 32], [0; 16], b"x"), Err(StoreError::MailboxFull));
-        assert_eq!(store.put(&[3; 32], [0; 16], b"x"), Err(StoreError::UnknownMailbox));
-    }
+    /// Why no order will be done any more.
+    fn failure(&mut self) -> Option<StoreError>;
 }

@@ -6,6 +6,7 @@
 
 pub mod drops;
 mod obey;
+pub mod policing;
 mod receive;
 pub mod rings;
 mod route;
@@ -26,12 +27,15 @@ use crate::pool::Pool;
 use crate::sphinx::{Hop, Unwrapper};
 
 use drops::Drops;
+use policing::Policer;
 use rings::{Command, HandOff, Inbox, Parcel, Upcall};
 use slab::{Slot, SlotCache};
 use tables::Tables;
 
 /// Packets that one turn unwraps at most: a port's batch.
 pub const BATCH: usize = io::BATCH;
+/// Packets that one turn takes in at most: a port's batch, and as many of the node's own.
+const ARRIVALS_MAX: usize = 2 * BATCH;
 
 /// What one worker has counted; it writes, any thread may read.
 #[derive(Debug, Default)]
@@ -44,7 +48,7 @@ pub struct Counts {
     pub delivered: Counter,
     /// Loops of this node's own that came back.
     pub loops_back: Counter,
-    /// Packets of this node's own put into the mix.
+    /// Packets of this node's own: put into the mix, or taken in as if they had arrived.
     pub packets_own: Counter,
     /// Dummies and control frames sent.
     pub frames_out: Counter,
@@ -84,6 +88,8 @@ pub struct Parts<P> {
     pub slots: SlotCache,
     /// Its first tables.
     pub tables: Arc<Tables>,
+    /// Keeps clients to their rate.
+    pub policer: Policer,
     /// Its connections to the other threads.
     pub rings: Rings,
 }
@@ -106,25 +112,27 @@ pub struct Worker<P> {
     pool: Pool<Parcel>,
     slots: SlotCache,
     tables: Arc<Tables>,
+    policer: Policer,
     rings: Rings,
     counts: Arc<Counts>,
-    arrivals: ArrayVec<Arrival, BATCH>,
-    outcomes: ArrayVec<Result<Hop, crate::sphinx::Refusal>, BATCH>,
+    arrivals: ArrayVec<Arrival, ARRIVALS_MAX>,
+    outcomes: ArrayVec<Result<Hop, crate::sphinx::Refusal>, ARRIVALS_MAX>,
     draining: bool,
 }
 
 impl<P: Port> Worker<P> {
     /// A worker made of `parts`.
     pub fn new(parts: Parts<P>) -> Self {
-        let Parts { number, port, sessions, pool, slots, tables, rings } = parts;
+        let Parts { number, port, sessions, pool, slots, tables, policer, rings } = parts;
         Worker {
             number,
             port,
             sessions,
-            unwrapper: Unwrapper::new(tables.geometry, BATCH),
+            unwrapper: Unwrapper::new(tables.geometry, ARRIVALS_MAX),
             pool,
             slots,
             tables,
+            policer,
             rings,
             counts: Arc::default(),
             arrivals: ArrayVec::new(),

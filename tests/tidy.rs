@@ -38,8 +38,11 @@ const MODULES: &[(&str, Imports)] = &[
             "clock", "crypto", "host", "io", "link", "metrics", "pool", "replay", "sphinx", "wire",
         ]),
     ),
-    ("store", Only(&["clock"])),
-    ("gateway", Only(&["clock", "crypto", "link", "metrics", "pki", "sphinx", "store", "worker"])),
+    ("store", Only(&["clock", "crypto"])),
+    (
+        "gateway",
+        Only(&["clock", "crypto", "link", "metrics", "pki", "route", "sphinx", "store", "worker"]),
+    ),
     (
         "client",
         Only(&["clock", "cover", "crypto", "io", "link", "message", "pki", "route", "sphinx"]),

@@ -95,6 +95,24 @@ pub const NODE_KEYS: &[Key] = &[
     key("mix", "packets_max", "49152")
         .by_default("three quarters of memory.slots")
         .means("Packets that may wait in the mix; above it, random ones are dropped."),
+    key("gateway", "folder", "\"mailboxes\"")
+        .by_default("\"mailboxes\"")
+        .means("Folder of a gateway's mailboxes, made if it is not there."),
+    key("gateway", "mailboxes", "4096")
+        .by_default("4096")
+        .means("Mailboxes that a gateway keeps, 1 to 16777216."),
+    key("gateway", "letters", "65536")
+        .by_default("65536")
+        .means("Letters that one mailbox holds, 1 to 16777216; above it, new ones are refused."),
+    key("gateway", "bytes", "67108864")
+        .by_default("67108864")
+        .means("Bytes that the letters of one mailbox have, 4096 to 1099511627776."),
+    key("gateway", "expiry", "\"30d\"")
+        .by_default("\"30d\"")
+        .means("How long a letter waits, and an empty mailbox that nobody opens stays."),
+    key("gateway", "unlisted", "false")
+        .by_default("false")
+        .means("Whether the gateway answers only those who hold its key: see `mixline invite`."),
     key("metrics", "detail", "\"private\"")
         .by_default("\"private\"")
         .means("\"lab\" prints exact totals at the end; only where all nodes are on loopback."),

@@ -3,9 +3,11 @@
 use super::error::Source;
 use super::values::{self, Count};
 use super::{ConfigError, read};
+use crate::store;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::Spanned;
 
 /// Fewest slots: a full batch on each of a few workers, and some packets in the mix.
@@ -18,6 +20,13 @@ const SLOTS_DEFAULT: usize = 1 << 16;
 const WORKERS_MAX: usize = 1024;
 /// Most addresses of a node, as in its descriptor.
 const LISTEN_MAX: usize = 8;
+
+/// Most mailboxes of a gateway, and letters of a mailbox: what one machine keeps.
+const MAILBOXES_MAX: usize = 1 << 24;
+/// Fewest bytes of a mailbox: a few letters.
+const BYTES_MIN: usize = 4096;
+/// Most bytes of a mailbox.
+const BYTES_MAX: usize = 1 << 40;
 
 /// The options of a node, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +47,8 @@ pub struct NodeFile {
     pub slots: usize,
     /// Packets that may wait in the mix at the same time; fewer than the slots.
     pub packets_max: usize,
+    /// What a gateway does for its users.
+    pub gateway: GatewayOptions,
     /// How exactly the node says what it counted.
     pub detail: Detail,
     /// What is logged.
@@ -59,7 +70,7 @@ impl NodeFile {
     /// When it says something that cannot be.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let source = Source { path, text };
-        let Text { node, workers, port, memory, mix, metrics, log } = source.parse()?;
+        let Text { node, workers, port, memory, mix, gateway, metrics, log } = source.parse()?;
         Ok(NodeFile {
             network: source.beside(&node.network),
             consensus: source.beside(&node.consensus),
@@ -69,6 +80,7 @@ impl NodeFile {
             port: port.mode,
             slots: memory.slots.0,
             packets_max: packets_max(memory.slots.0, mix.packets_max.as_ref(), source)?,
+            gateway: gateway.check(source),
             detail: metrics.detail,
             log: log.level,
         })
@@ -82,6 +94,17 @@ pub struct Workers {
     pub count: Option<usize>,
     /// Whether each stays on a core of its own.
     pub pin: bool,
+}
+
+/// What a gateway does for its users; a mix has no use of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayOptions {
+    /// The folder of the mailboxes.
+    pub folder: PathBuf,
+    /// Limits of the mailboxes.
+    pub store: store::Options,
+    /// Whether it answers only those who hold its key.
+    pub unlisted: bool,
 }
 
 /// How packets come in and go out.
@@ -136,6 +159,8 @@ struct Text {
     memory: MemoryText,
     #[serde(default)]
     mix: MixText,
+    #[serde(default)]
+    gateway: GatewayText,
     #[serde(default)]
     metrics: MetricsText,
     #[serde(default)]
@@ -193,6 +218,50 @@ impl Default for MemoryText {
 #[serde(deny_unknown_fields, default)]
 struct MixText {
     packets_max: Option<Spanned<Count<1, SLOTS_MAX>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GatewayText {
+    #[serde(deserialize_with = "values::path")]
+    folder: PathBuf,
+    mailboxes: Count<1, MAILBOXES_MAX>,
+    letters: Count<1, MAILBOXES_MAX>,
+    bytes: Count<BYTES_MIN, BYTES_MAX>,
+    #[serde(deserialize_with = "values::span")]
+    expiry: Duration,
+    unlisted: bool,
+}
+
+impl Default for GatewayText {
+    fn default() -> Self {
+        let store::Options { mailboxes_max, letters_max, bytes_max, expiry } =
+            store::Options::default();
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        GatewayText {
+            folder: "mailboxes".into(),
+            mailboxes: Count(mailboxes_max),
+            letters: Count(count(letters_max)),
+            bytes: Count(count(bytes_max)),
+            expiry,
+            unlisted: false,
+        }
+    }
+}
+
+impl GatewayText {
+    fn check(self, source: Source<'_>) -> GatewayOptions {
+        GatewayOptions {
+            folder: source.beside(&self.folder),
+            store: store::Options {
+                mailboxes_max: self.mailboxes.0,
+                letters_max: self.letters.0 as u64,
+                bytes_max: self.bytes.0 as u64,
+                expiry: self.expiry,
+            },
+            unlisted: self.unlisted,
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]

@@ -6,7 +6,11 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use toml::Spanned;
+
+/// The shortest span that anything takes.
+const SPAN_MIN: Duration = Duration::from_secs(60);
 
 /// A path that is not empty.
 pub(super) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
@@ -15,6 +19,15 @@ pub(super) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Err
         return Err(D::Error::custom("the path is empty: name a file or a folder"));
     }
     Ok(PathBuf::from(text))
+}
+
+/// A span as people write it, of at least a minute.
+pub(super) fn span<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    let span = humantime::parse_duration(&text).ok();
+    let remedy = "use \"30d\" or \"12h\", at least a minute";
+    let refused = || D::Error::custom(format!("{text:?} is no span of time: {remedy}"));
+    span.filter(|span| *span >= SPAN_MIN).ok_or_else(refused)
 }
 
 /// A whole number from `MIN` to `MAX`.

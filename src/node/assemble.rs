@@ -5,16 +5,18 @@ use std::sync::Arc;
 use crate::client::network_of;
 use crate::clock::{Nanos, UnixMicros};
 use crate::crypto::random::Rng;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::io::Port;
 use crate::io::wake::Waker;
-use crate::link::{self, Capacity, Links, Local, Network, Peer, Sessions};
-use crate::pki::{EpochKeys, Node as ListedNode, Role};
+use crate::link::datagram::OVERHEAD_BYTES as DATAGRAM_OVERHEAD_BYTES;
+use crate::link::{self, Capacity, Links, Local, Peer, Sessions};
+use crate::pki::{EpochKeys, Node as ListedNode, Rate, Rates, Role};
 use crate::pool::{self, Pool};
 use crate::replay::{self, EpochKey};
 use crate::route;
 use crate::sphinx::Destination;
-use crate::store::{self, Store};
+use crate::store::{InlineStore, Store, ThreadStore};
+use crate::worker::policing::Policer;
 use crate::worker::rings::Inbox;
 use crate::worker::slab::{Slab, SlotCache};
 use crate::worker::tables::Tables;
@@ -72,7 +74,7 @@ pub fn assemble<P: Port>(
     let neighbours = identity.neighbours()?;
     let network = network_of(consensus);
     let capacity = capacity(identity, options, neighbours.len())?;
-    let links = links(identity, network.clone(), capacity, &neighbours, start, rng)?;
+    let links = links(identity, options, capacity, &neighbours, start, rng)?;
     let loops = OwnLoops::new(consensus.clone(), identity.listed()?, start.now, rng.fork());
     let own_loops = loops.destination();
     let tables = Arc::new(tables(identity, options, &links, &neighbours, own_loops, rng)?);
@@ -94,6 +96,7 @@ pub fn assemble<P: Port>(
             pool: Pool::new(pool_options, rng.fork()),
             slots: SlotCache::new(slab.clone()),
             tables: tables.clone(),
+            policer: Policer::new(capacity.nodes, capacity.clients),
             rings: Rings {
                 commands: commands[number].clone(),
                 control: upcalls.clone(),
@@ -102,9 +105,14 @@ pub fn assemble<P: Port>(
         })
     };
     let workers = ports.into_iter().enumerate().map(new_worker).collect();
+    let gateway = match tables.delivers {
+        true => Some(gateway(identity, options, &wakers.control, rng)?),
+        false => None,
+    };
     let control = Control::new(control::Parts {
+        id: identity.keys.identity.id().0,
         links,
-        gateway: tables.delivers.then(|| Gateway::new(Store::new(store::Options::default()))),
+        gateway,
         workers: commands,
         upcalls,
         slots: SlotCache::new(slab),
@@ -113,6 +121,34 @@ pub fn assemble<P: Port>(
         loops,
     });
     Ok(Node { control, workers })
+}
+
+/// The users' side, over mailboxes on disk, or in memory for networks that live as long as a test.
+fn gateway(
+    identity: &Identity,
+    options: &Options,
+    waker: &Waker,
+    rng: &mut Rng,
+) -> Result<Gateway, NodeError> {
+    let store: Box<dyn Store> = match &options.mailbox_folder {
+        Some(folder) => {
+            let waker = waker.clone();
+            Box::new(ThreadStore::open(folder, options.mailboxes.clone(), move || waker.wake())?)
+        }
+        None => Box::new(InlineStore::new(options.mailboxes.clone())?),
+    };
+    let consensus = &identity.consensus;
+    let options = gateway::Options {
+        rates: consensus.parameters().rates,
+        body_bytes_max: consensus.geometry().datagram_bytes() - DATAGRAM_OVERHEAD_BYTES,
+    };
+    Ok(Gateway::new(options, store, rng.fork()))
+}
+
+/// The mean gap between frames of a client that sends a fifth more than it should.
+fn client_gap(rates: &Rates) -> Nanos {
+    let up = rates.client_up();
+    Rate { milli: up.milli.saturating_add(up.milli / 5) }.gap_mean()
 }
 
 fn capacity(identity: &Identity, options: &Options, nodes: usize) -> Result<Capacity, NodeError> {
@@ -125,7 +161,7 @@ fn capacity(identity: &Identity, options: &Options, nodes: usize) -> Result<Capa
 
 fn links(
     identity: &Identity,
-    network: Network,
+    options: &Options,
     capacity: Capacity,
     neighbours: &[&ListedNode],
     start: Start,
@@ -137,7 +173,8 @@ fn links(
         link: keys.link.clone(),
         kem: identity.epochs.iter().map(|epoch| epoch.kem.clone()).collect(),
     };
-    let options = link::Options::default();
+    let options = link::Options { unlisted: options.unlisted, ..link::Options::default() };
+    let network = network_of(&identity.consensus);
     let mut links = Links::new(options, network, capacity, local, rng.fork(), start.wall);
     let epoch = identity.consensus.epoch();
     let peers: Vec<Peer> = neighbours.iter().filter_map(|node| peer(node, epoch)).collect();
@@ -177,6 +214,7 @@ fn tables(
             .filter_map(|node| Some((node.id().0, links.index_of(&node.id().0)?)))
             .collect(),
         delay_max: route::delay_max(parameters.delay_mean),
+        client_gap: client_gap(&parameters.rates),
         delivers: identity.listed()?.role() == Role::Gateway,
         loops,
     })

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use crate::clock::{Nanos, UnixMicros};
 use crate::cover::LoopCounts;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, Outgoing};
 use crate::link::{Action, Close, Event, Frame, LinkIndex, Links, Opened};
 use crate::metrics::Counter;
-use crate::sphinx::Geometry;
+use crate::route::content::{Receipt, ReplyBlock};
 use crate::sphinx::geometry::HEADER_BYTES;
+use crate::sphinx::{Geometry, NodeAddress};
+use crate::store::StoreError;
 use crate::worker::drops::Drops;
 use crate::worker::rings::{Command, HandOff, Inbox, Parcel, Upcall};
 use crate::worker::slab::{Slot, SlotCache};
@@ -41,11 +43,15 @@ pub struct ControlCounts {
     pub drops: Drops,
     /// Answers and frames not sent because packet memory or a worker's ring was full.
     pub unsent: Counter,
+    /// Reply blocks that were no good, or not for this node.
+    pub bad_replies: Counter,
 }
 
 /// What the control thread is made of.
 #[derive(Debug)]
 pub struct Parts {
+    /// This node.
+    pub id: NodeAddress,
     /// All links, by their handshakes and timers.
     pub links: Links,
     /// The users' side, at a gateway.
@@ -67,6 +73,7 @@ pub struct Parts {
 /// The control side of a node.
 #[derive(Debug)]
 pub struct Control {
+    id: NodeAddress,
     links: Links,
     gateway: Option<Gateway>,
     seats: Vec<Seat>,
@@ -77,18 +84,22 @@ pub struct Control {
     neighbours: u32,
     links_up: usize,
     loops: OwnLoops,
+    /// The worker that takes in the next of this node's own packets.
+    next_worker: usize,
 }
 
 impl Control {
     /// The control side made of `parts`.
     pub fn new(parts: Parts) -> Self {
-        let Parts { links, gateway, workers, upcalls, slots, geometry, neighbours, loops } = parts;
+        let Parts { id, links, gateway, workers, upcalls, slots, geometry, neighbours, loops } =
+            parts;
         let seats = workers
             .into_iter()
             .map(|commands| Seat { commands, backlog: VecDeque::new() })
             .collect();
         let counts = Arc::default();
         Control {
+            id,
             links,
             gateway,
             seats,
@@ -99,6 +110,7 @@ impl Control {
             neighbours,
             links_up: 0,
             loops,
+            next_worker: 0,
         }
     }
 
@@ -107,10 +119,10 @@ impl Control {
         let mut work = self.answer_upcalls(now, wall);
         self.links.tick(now, wall);
         if let Some(gateway) = &mut self.gateway {
-            gateway.tick(now);
+            gateway.tick(now, wall);
         }
-        work += self.carry_out_actions();
-        work += self.send_to_clients();
+        work += self.carry_out_actions(now);
+        work += self.send_for_gateway();
         work += self.send_loops(now);
         self.seats.iter_mut().for_each(Seat::catch_up);
         work
@@ -143,7 +155,7 @@ impl Control {
     /// Tells every neighbour and client that this node goes.
     pub fn close(&mut self, now: Nanos) {
         self.links.close_all(now);
-        self.carry_out_actions();
+        self.carry_out_actions(now);
     }
 
     /// What the control thread counted.
@@ -152,8 +164,13 @@ impl Control {
     }
 
     /// What the gateway counted.
-    pub fn gateway_counts(&self) -> gateway::Counts {
-        self.gateway.as_ref().map(Gateway::counts).unwrap_or_default()
+    pub fn gateway_counts(&self) -> Arc<gateway::Counts> {
+        self.gateway.as_ref().map(|gateway| gateway.counts().clone()).unwrap_or_default()
+    }
+
+    /// Why this node cannot keep mailboxes any more, once.
+    pub fn storage_failure(&mut self) -> Option<StoreError> {
+        self.gateway.as_mut()?.failure()
     }
 
     /// What came of the node's own loops.
@@ -183,7 +200,11 @@ impl Control {
                 }
                 self.slots.give(slot);
             }
-            Upcall::Confirmed { link, generation } => self.links.confirmed(link, generation, now),
+            Upcall::Confirmed { link, generation } => {
+                self.links.confirmed(link, generation, now);
+                // The client's first frame follows, and must find its client.
+                self.carry_out_actions(now);
+            }
             Upcall::Frame { opened, slot } => {
                 self.answer_frame(opened, &slot, now, wall);
                 self.slots.give(slot);
@@ -192,7 +213,7 @@ impl Control {
                 let payload =
                     &self.slots.slab().bytes(&slot)[HEADER_BYTES..self.geometry.packet_bytes()];
                 if let Some(gateway) = &mut self.gateway {
-                    gateway.deliver(&destination, identifier, payload, now);
+                    gateway.deliver(&destination, identifier, payload, wall);
                 }
                 self.slots.give(slot);
             }
@@ -213,14 +234,14 @@ impl Control {
                 if let (Some(gateway), Some(session)) =
                     (&mut self.gateway, self.links.handshake_hash(link))
                 {
-                    gateway.control(link, &session, body, now, wall);
+                    gateway.control(link, &session, body, wall);
                 }
             }
             _ => {}
         }
     }
 
-    fn carry_out_actions(&mut self) -> usize {
+    fn carry_out_actions(&mut self, now: Nanos) -> usize {
         let mut work = 0;
         while let Some(action) = self.links.poll() {
             work += 1;
@@ -230,11 +251,13 @@ impl Control {
                     self.with_slot(0, &datagram, |slot| Command::Datagram { to, slot });
                 }
                 Action::Worker(command) => self.change_session(command),
+                // Clients get theirs by the gateway's schedule.
+                Action::Dummy(link) if link.0 >= self.neighbours => {}
                 Action::Dummy(link) => self.seat_of(link).give(Command::Dummy(link)),
                 Action::Close(link, close) => {
                     self.seat_of(link).give(Command::Close(link, close));
                 }
-                Action::Event(event) => self.note(event),
+                Action::Event(event) => self.note(event, now),
             }
         }
         work
@@ -251,10 +274,15 @@ impl Control {
         self.seats[owner].give(Command::Session(command));
     }
 
-    fn note(&mut self, event: Event) {
+    fn note(&mut self, event: Event, now: Nanos) {
         match event {
             Event::Up { link } if link.0 < self.neighbours => self.links_up += 1,
             Event::Down { link } if link.0 < self.neighbours => self.links_up -= 1,
+            Event::ClientArrived { link } => {
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.client_arrived(link, now);
+                }
+            }
             Event::Down { link } => {
                 if let Some(gateway) = &mut self.gateway {
                     gateway.client_gone(link);
@@ -264,14 +292,19 @@ impl Control {
         }
     }
 
-    fn send_to_clients(&mut self) -> usize {
+    fn send_for_gateway(&mut self) -> usize {
         let mut work = 0;
         while let Some(outgoing) = self.gateway.as_mut().and_then(Gateway::poll) {
             work += 1;
-            let gateway::Outgoing { link, frame, body } = outgoing;
-            let length = body.len();
-            let owner = tables::owner(link, self.seats.len());
-            self.with_slot(owner, &body, |slot| Command::Frame { link, frame, length, slot });
+            match outgoing {
+                Outgoing::Frame { link, frame, body } => {
+                    let (length, owner) = (body.len(), tables::owner(link, self.seats.len()));
+                    let command = |slot| Command::Frame { link, frame, length, slot };
+                    self.with_slot(owner, &body, command);
+                }
+                Outgoing::Dummy(link) => self.seat_of(link).give(Command::Dummy(link)),
+                Outgoing::Reply(block, receipt) => self.release(*block, receipt),
+            }
         }
         work
     }
@@ -298,6 +331,21 @@ impl Control {
             }
         }
         work
+    }
+
+    /// Makes the reply of a reply block and takes it in: the block's first hop is this node.
+    fn release(&mut self, block: ReplyBlock, receipt: Receipt) {
+        let Some(mut slot) = self.slots.take() else { return self.counts.unsent.add(1) };
+        let frame = &mut self.slots.slab().bytes_mut(&mut slot)[..self.geometry.frame_bytes()];
+        let (packet, tail) = frame.split_at_mut(self.geometry.packet_bytes());
+        tail.fill(0);
+        tail[0] = block.epoch;
+        if block.surb.reply(&receipt.encode(), packet) != Ok(self.id) {
+            self.slots.give(slot);
+            return self.counts.bad_replies.add(1);
+        }
+        self.next_worker = (self.next_worker + 1) % self.seats.len();
+        self.seats[self.next_worker].give(Command::Arrival(slot));
     }
 
     /// Copies `bytes` into a slot and gives it to a worker in a command.

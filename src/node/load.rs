@@ -92,6 +92,9 @@ impl Options {
             pin: file.workers.pin,
             slots: share(file.slots),
             packets_max: share(file.packets_max / workers),
+            unlisted: file.gateway.unlisted,
+            mailboxes: file.gateway.store.clone(),
+            mailbox_folder: Some(file.gateway.folder.clone()),
             lab: file.detail == Detail::Lab,
             ..Options::default()
         }

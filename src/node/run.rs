@@ -76,7 +76,7 @@ pub fn run(
     let counts: Vec<Arc<Counts>> = workers.iter().map(|worker| worker.counts().clone()).collect();
     let halt = AtomicBool::new(false);
 
-    let workers = thread::scope(|scope| {
+    let (served, workers) = thread::scope(|scope| {
         let threads: Vec<_> = workers
             .into_iter()
             .zip(sleepers)
@@ -88,12 +88,14 @@ pub fn run(
             })
             .collect();
         let neighbours = identity.neighbours().map_or(0, |all| all.len());
-        serve(&mut control, &mut control_sleeper, &notifier, neighbours, stop);
+        let served = serve(&mut control, &mut control_sleeper, &notifier, neighbours, stop);
         drain(&mut control, &counts, options.drain_max);
         halt.store(true, Ordering::Release);
         wakers.workers.iter().for_each(Waker::wake);
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
+        let workers = threads.into_iter().filter_map(|thread| thread.join().ok());
+        (served, workers.collect::<Vec<_>>())
     });
+    served?;
     let ports: Vec<_> = workers.iter().map(|worker| *worker.port().counters()).collect();
     Ok(Totals::of_node(identity.consensus.geometry(), &ports, &counts, &control))
 }
@@ -128,18 +130,21 @@ fn work<P: Port>(
     worker
 }
 
-/// The control thread's work until somebody asks it to stop.
+/// The control thread's work until somebody asks it to stop, or letters cannot be kept.
 fn serve(
     control: &mut Control,
     sleeper: &mut Sleeper,
     notifier: &Notifier,
     neighbours: usize,
     stop: &Stop,
-) {
+) -> Result<(), NodeError> {
     notifier.tell("READY=1");
     let (mut told, mut connected) = (usize::MAX, false);
     while !stop.is_requested() {
         let work = control.turn(clock::now(), clock::wall());
+        if let Some(failure) = control.storage_failure() {
+            return Err(failure.into());
+        }
         let up = control.links_up();
         if up != told {
             notifier.tell(&format!("STATUS={up} of {neighbours} links up"));
@@ -155,6 +160,7 @@ fn serve(
         }
     }
     notifier.tell("STOPPING=1");
+    Ok(())
 }
 
 /// Takes in nothing more, lets what is mixed leave at its time, says goodbye.

@@ -56,7 +56,7 @@ impl Totals {
             kernel_dropped: over_ports(|port| port.kernel_dropped),
             packets_in: over_workers(|counts| counts.packets_in.value()),
             packets_out: over_workers(|counts| counts.packets_out.value()),
-            stored: control.gateway_counts().stored,
+            stored: control.gateway_counts().stored.value(),
             drops: BTreeMap::new(),
             crypto: crate::crypto::tier().to_owned(),
             port: "udp".to_owned(),
@@ -67,10 +67,17 @@ impl Totals {
             totals.add_drops(stage, name, dropped + control.counts().drops.of(reason));
         }
         let gateway = control.gateway_counts();
-        totals.add_drops("gateway", "garbled", gateway.garbled);
-        totals.add_drops("gateway", "unknown_mailbox", gateway.unknown_mailbox);
-        totals.add_drops("gateway", "mailbox_full", gateway.mailbox_full);
-        totals.add_drops("gateway", "bad_control", gateway.bad_control);
+        for (name, counter) in [
+            ("garbled", &gateway.garbled),
+            ("unknown_mailbox", &gateway.unknown_mailbox),
+            ("mailbox_full", &gateway.mailbox_full),
+            ("overloaded", &gateway.overloaded),
+            ("replies_lost", &gateway.replies_lost),
+            ("bad_control", &gateway.bad_control),
+        ] {
+            totals.add_drops("gateway", name, counter.value());
+        }
+        totals.add_drops("control", "bad_replies", control.counts().bad_replies.value());
         totals.add_drops("control", "unsent", control.counts().unsent.value());
         totals
     }

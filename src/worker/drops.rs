@@ -42,13 +42,15 @@ pub enum Refusal {
     LinkDown,
     /// The port takes no more for now.
     SendFull,
+    /// A client sends faster than its network's clients do.
+    TooFast,
     /// Given back at the end of a drain that took too long.
     Drained,
 }
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 12] = [
+    pub const ALL: [Refusal; 13] = [
         Refusal::BadTail,
         Refusal::UnknownEpoch,
         Refusal::UnknownNextHop,
@@ -60,6 +62,7 @@ impl Refusal {
         Refusal::SlotsExhausted,
         Refusal::LinkDown,
         Refusal::SendFull,
+        Refusal::TooFast,
         Refusal::Drained,
     ];
 
@@ -77,6 +80,7 @@ impl Refusal {
             Refusal::SlotsExhausted => "slots_exhausted",
             Refusal::LinkDown => "link_down",
             Refusal::SendFull => "send_full",
+            Refusal::TooFast => "too_fast",
             Refusal::Drained => "drained",
         }
     }
@@ -109,7 +113,9 @@ impl Reason {
         match self {
             Reason::Link(_) => false,
             Reason::Sphinx(_) => true,
-            Reason::Worker(refusal) => !matches!(refusal, Refusal::SlotsExhausted),
+            Reason::Worker(refusal) => {
+                !matches!(refusal, Refusal::SlotsExhausted | Refusal::TooFast)
+            }
         }
     }
 

@@ -36,6 +36,7 @@ impl<P: Port> Worker<P> {
             Command::Frame { link, frame, length, slot } => {
                 self.seal_slot(link, frame, length, slot, now);
             }
+            Command::Arrival(slot) => self.admit_own(slot),
             Command::Packet(HandOff { due, parcel }) => {
                 self.counts.packets_own.add(1);
                 self.mix(HandOff { due, parcel }, now);

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use arrayvec::ArrayVec;
 
 use super::drops::{Drops, Reason, Refusal};
+use super::policing::Policer;
 use super::rings::{Inbox, Upcall};
 use super::slab::{Slot, SlotCache};
 use super::tables::Tables;
-use super::{Arrival, BATCH, Counts, Worker};
+use super::{ARRIVALS_MAX, Arrival, Counts, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
 use crate::link::{Frame, Opened, Sessions};
@@ -16,11 +17,36 @@ use crate::link::{Frame, Opened, Sessions};
 impl<P: Port> Worker<P> {
     /// Receives what the port has, at most a batch; returns how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
-        let Worker { port, sessions, slots, tables, rings, counts, arrivals, draining, .. } = self;
-        let control = &*rings.control;
-        let mut intake =
-            Intake { sessions, slots, tables, control, counts, arrivals, draining: *draining, now };
+        let (port, mut intake) = self.intake(now);
         port.receive(|source, datagram| intake.take(source, datagram))
+    }
+
+    /// Takes in a packet that begins its way here.
+    pub(super) fn admit_own(&mut self, slot: Slot) {
+        self.counts.packets_own.add(1);
+        let (_, mut intake) = self.intake(Nanos::ZERO);
+        if let Err((slot, Some(reason))) = intake.admit(slot) {
+            self.drop_packet(slot, reason);
+        }
+    }
+
+    fn intake(&mut self, now: Nanos) -> (&mut P, Intake<'_>) {
+        let Worker {
+            port,
+            sessions,
+            slots,
+            tables,
+            policer,
+            rings,
+            counts,
+            arrivals,
+            draining,
+            ..
+        } = self;
+        let (control, draining) = (&*rings.control, *draining);
+        let intake =
+            Intake { sessions, slots, tables, policer, control, counts, arrivals, draining, now };
+        (port, intake)
     }
 }
 
@@ -29,9 +55,10 @@ struct Intake<'a> {
     sessions: &'a mut Sessions,
     slots: &'a mut SlotCache,
     tables: &'a Tables,
+    policer: &'a mut Policer,
     control: &'a Inbox<Upcall>,
     counts: &'a Counts,
-    arrivals: &'a mut ArrayVec<Arrival, BATCH>,
+    arrivals: &'a mut ArrayVec<Arrival, ARRIVALS_MAX>,
     draining: bool,
     now: Nanos,
 }
@@ -71,8 +98,14 @@ impl Intake<'_> {
             let Opened { link, generation, .. } = opened;
             let _ = self.control.push(Upcall::Confirmed { link, generation });
         }
+        if !self.policer.admits(opened.link, opened.frame, self.tables.client_gap, self.now) {
+            return Err((slot, Some(Refusal::TooFast.into())));
+        }
         match opened.frame {
-            Frame::Sphinx => self.admit(slot),
+            Frame::Sphinx => {
+                self.counts.packets_in.add(1);
+                self.admit(slot)
+            }
             Frame::Dummy => {
                 self.counts.dummies_in.add(1);
                 Err((slot, None))
@@ -83,7 +116,6 @@ impl Intake<'_> {
 
     /// Lets a Sphinx packet into this turn's batch if its epoch's key is at hand.
     fn admit(&mut self, slot: Slot) -> Result<(), (Slot, Option<Reason>)> {
-        self.counts.packets_in.add(1);
         if self.draining {
             return Err((slot, Some(Refusal::Drained.into())));
         }

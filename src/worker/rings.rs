@@ -62,6 +62,8 @@ pub enum Command {
         /// Its body.
         slot: Slot,
     },
+    /// Take in a packet that begins its way at this node, as if it had arrived: a reply.
+    Arrival(Slot),
     /// Mix a packet that this node built.
     Packet(HandOff),
     /// Take in no more packets; those in the pool leave at their time.

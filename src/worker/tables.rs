@@ -24,6 +24,8 @@ pub struct Tables {
     pub links: HashMap<NodeAddress, LinkIndex>,
     /// The longest delay a sender may ask for.
     pub delay_max: Nanos,
+    /// The mean gap between two frames of a client, at the highest rate that it may send at.
+    pub client_gap: Nanos,
     /// Whether final packets are delivered here: a gateway.
     pub delivers: bool,
     /// The destination of this node's own loops; nobody else knows it.

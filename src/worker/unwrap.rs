@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{BATCH, Worker};
+use super::{ARRIVALS_MAX, Worker};
 use crate::io::Port;
 use crate::replay::Verdict;
 use crate::sphinx::{Packet, Refusal};
@@ -16,9 +16,9 @@ impl<P: Port> Worker<P> {
             return;
         }
         let packet_bytes = tables.geometry.packet_bytes();
-        let keys: ArrayVec<_, BATCH> =
+        let keys: ArrayVec<_, ARRIVALS_MAX> =
             arrivals.iter().map(|arrival| &*tables.keys[arrival.key].1).collect();
-        let mut packets: ArrayVec<Packet<'_>, BATCH> = arrivals
+        let mut packets: ArrayVec<Packet<'_>, ARRIVALS_MAX> = arrivals
             .iter_mut()
             .zip(&keys)
             .map(|(arrival, key)| Packet {

@@ -1,0 +1,169 @@
+//! What one client is to get, and in which order: answers, letters, objects.
+//!
+//! Everything is bounded; what does not fit is dropped, as on the wire, and asked for again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::clock::Nanos;
+use crate::link::control::{Item, ObjectData, ObjectGet};
+use crate::link::{Delivery, Frame};
+use crate::sphinx::Identifier;
+
+use super::letters::Letters;
+
+/// Answers and replies that wait at most: what a few seconds of sending bring back.
+const ANSWERS_MAX: usize = 512;
+/// Requests for objects that wait at most.
+const REQUESTS_MAX: usize = 16;
+
+/// One client's side of the gateway.
+#[derive(Debug)]
+pub(super) struct Downlink {
+    serial: u64,
+    answers: VecDeque<(Frame, Vec<u8>)>,
+    /// Its mailbox, if one is open.
+    pub(super) letters: Option<Letters>,
+    requests: VecDeque<ObjectGet>,
+}
+
+/// A frame whose turn has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) frame: Frame,
+    pub(super) body: Vec<u8>,
+    pub(super) is_letter: bool,
+}
+
+impl Downlink {
+    /// Nothing waits for the client that `serial` names.
+    pub(super) fn new(serial: u64) -> Self {
+        Downlink { serial, answers: VecDeque::new(), letters: None, requests: VecDeque::new() }
+    }
+
+    /// Which of all clients this is.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Queues a reply, still sealed; whether there was room.
+    pub(super) fn push_reply(&mut self, identifier: Identifier, payload: &[u8]) -> bool {
+        let room = self.answers.len() < ANSWERS_MAX;
+        if room {
+            let delivery = Delivery { number: 0, flags: 0, behind: 0, surb: identifier, payload };
+            self.answers.push_back((Frame::Deliver, encode(&delivery)));
+        }
+        room
+    }
+
+    /// Queues the answer to a request.
+    pub(super) fn push_answer(&mut self, body: Vec<u8>) {
+        if self.answers.len() < ANSWERS_MAX {
+            self.answers.push_back((Frame::Control, body));
+        }
+    }
+
+    /// Takes a request for an object.
+    pub(super) fn ask(&mut self, request: ObjectGet) {
+        if self.requests.len() < REQUESTS_MAX && request.count > 0 {
+            self.requests.push_back(request);
+        }
+    }
+
+    /// What leaves now, if anything waits.
+    pub(super) fn next(
+        &mut self,
+        objects: &HashMap<[u8; 32], Arc<[u8]>>,
+        body_bytes_max: usize,
+        now: Nanos,
+    ) -> Option<Next> {
+        if let Some((frame, body)) = self.answers.pop_front() {
+            return Some(Next { frame, body, is_letter: false });
+        }
+        if let Some(letters) = &mut self.letters
+            && let Some((letter, behind)) = letters.next(now)
+        {
+            let (number, payload) = (letter.number, &letter.body[..]);
+            let surb = Identifier::default();
+            let body = encode(&Delivery { number, flags: 0, behind, surb, payload });
+            return Some(Next { frame: Frame::Deliver, body, is_letter: true });
+        }
+        let body = self.piece(objects, body_bytes_max)?;
+        Some(Next { frame: Frame::Control, body, is_letter: false })
+    }
+
+    /// The next piece of an object that was asked for and is here.
+    fn piece(
+        &mut self,
+        objects: &HashMap<[u8; 32], Arc<[u8]>>,
+        body_bytes_max: usize,
+    ) -> Option<Vec<u8>> {
+        while let Some(mut request) = self.requests.pop_front() {
+            let Some(object) = objects.get(&request.hash) else { continue };
+            let Some(rest) = object.get(request.offset as usize..) else { continue };
+            let room = body_bytes_max.saturating_sub(ObjectData::OVERHEAD_BYTES);
+            let bytes = &rest[..rest.len().min(room)];
+            let total = u32::try_from(object.len()).unwrap_or(u32::MAX);
+            let ObjectGet { request: number, offset, .. } = request;
+            let piece = ObjectData { request: number, offset, total, bytes };
+            let body = Item::ObjectData(piece).to_body();
+            request.count -= 1;
+            request.offset += u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            if request.count > 0 && request.offset < total {
+                self.requests.push_front(request);
+            }
+            return Some(body);
+        }
+        None
+    }
+}
+
+fn encode(delivery: &Delivery<'_>) -> Vec<u8> {
+    let mut body = vec![0; Delivery::HEADER_BYTES + delivery.payload.len()];
+    let written = delivery.encode(&mut body);
+    assert!(written.is_ok(), "the body has the delivery's length");
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::control::Items;
+    use crate::store::Letter;
+
+    #[test]
+    fn answers_come_before_letters_and_letters_before_objects() {
+        let mut downlink = Downlink::new(1);
+        let objects = HashMap::from([([5; 32], Arc::from(&[6; 25][..]))]);
+        downlink.ask(ObjectGet { request: 9, hash: [5; 32], offset: 0, count: 2 });
+        let mut letters = Letters::new([1; 32], 0, Nanos::from_secs(1));
+        assert_eq!(letters.wanted(Nanos::ZERO), Some(0));
+        letters.take_page(0, vec![Letter { number: 1, body: [7; 3].into() }], Nanos::ZERO);
+        downlink.letters = Some(letters);
+        assert!(downlink.push_reply([3; 16], &[4; 10]));
+        let mut next = || downlink.next(&objects, ObjectData::OVERHEAD_BYTES + 20, Nanos::ZERO);
+        let reply = next().unwrap().body;
+        assert_eq!(Delivery::decode(&reply).unwrap().surb, [3; 16]);
+        let letter = next().unwrap();
+        assert!(letter.is_letter);
+        assert_eq!(Delivery::decode(&letter.body).unwrap().payload, [7; 3]);
+        let pieces: Vec<usize> = std::iter::from_fn(&mut next)
+            .map(|piece| match Items::of(&piece.body).next() {
+                Some(Ok(Item::ObjectData(piece))) => piece.bytes.len(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(pieces, [20, 5]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped() {
+        let mut downlink = Downlink::new(1);
+        let taken = (0..ANSWERS_MAX + 5).filter(|_| downlink.push_reply([1; 16], &[])).count();
+        assert_eq!(taken, ANSWERS_MAX);
+        (0..100).for_each(|_| {
+            downlink.ask(ObjectGet { request: 1, hash: [0; 32], offset: 0, count: 1 })
+        });
+        assert_eq!(downlink.requests.len(), REQUESTS_MAX);
+    }
+}
