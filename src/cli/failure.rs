@@ -3,12 +3,14 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::authority::AuthorityError;
 use crate::client::SendError;
 use crate::config::ConfigError;
 use crate::demo::DemoError;
+use crate::directory::FollowerError;
 use crate::io::OpenError;
 use crate::network::InitError;
-use crate::node::{LoadError, NodeError};
+use crate::node::{JoinError, LoadError, NodeError};
 use crate::pki::{KeyError, MailboxAddressError};
 
 /// The exit statuses of every command (sysexits.h where it has one).
@@ -97,6 +99,35 @@ impl From<NodeError> for Failure {
             NodeError::Notify(_) => Failure::new(Status::Unavailable, error),
             _ => Failure::new(Status::Configuration, error),
         }
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Key(error) => error.into(),
+            JoinError::Node(error) => error.into(),
+            JoinError::Epochs { .. } => Failure::new(Status::Configuration, error),
+            JoinError::Start(_) => Failure::new(Status::Failure, error),
+        }
+    }
+}
+
+impl From<AuthorityError> for Failure {
+    fn from(error: AuthorityError) -> Self {
+        let status = match error {
+            AuthorityError::Key(error) => return error.into(),
+            AuthorityError::Stranger(_) | AuthorityError::Threshold { .. } => Status::Configuration,
+            AuthorityError::Listen { .. } => Status::Unavailable,
+            AuthorityError::State { .. } | AuthorityError::Thread(_) => Status::Failure,
+        };
+        Failure::new(status, error)
+    }
+}
+
+impl From<FollowerError> for Failure {
+    fn from(error: FollowerError) -> Self {
+        Failure::new(Status::Unavailable, error)
     }
 }
 

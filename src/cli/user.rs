@@ -17,12 +17,15 @@ use crate::clock::{self, Nanos};
 use crate::config::{ClientFile, GatewayChoice};
 use crate::crypto::random::Rng;
 use crate::demo::Line;
+use crate::directory;
 use crate::host;
 use crate::io::udp::{self, UdpPort};
 use crate::io::wake::{self, Sleeper, Waker};
 use crate::node::load_consensus;
 use crate::pki::{Consensus, MailboxAddress, MailboxKeys, Node, Role};
 
+/// How long the authorities may take to have a consensus for us.
+const FETCH_MAX: Nanos = Nanos::from_secs(30);
 /// How long a gateway may take to let us in.
 const CONNECT_MAX: Nanos = Nanos::from_secs(15);
 /// The longest sleep, so that a signal is seen soon.
@@ -162,7 +165,7 @@ impl Session {
                 Failure::new(Status::Failure, format!("cannot hear signals: {error}"))
             })?;
         }
-        let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
+        let consensus = consensus(file)?;
         let node = choose_gateway(&consensus, gateway.or(file.gateway.as_ref()))?;
         let address = node.addresses().first().copied().ok_or_else(|| {
             Failure::new(Status::Configuration, format!("gateway {} has no address", node.name()))
@@ -219,6 +222,14 @@ impl Session {
     fn end(mut self) -> Result<(), Failure> {
         self.client.close(clock::now());
         Ok(())
+    }
+}
+
+/// The consensus of now: from the authorities, or from the file if there are none.
+fn consensus(file: &ClientFile) -> Result<Arc<Consensus>, Failure> {
+    match file.directory()? {
+        Some(options) => Ok(directory::obtain(options, FETCH_MAX)?),
+        None => Ok(Arc::new(load_consensus(&file.network, &file.consensus)?)),
     }
 }
 

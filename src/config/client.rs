@@ -2,7 +2,8 @@
 
 use super::error::Source;
 use super::values;
-use super::{ConfigError, read};
+use super::{ConfigError, directory, read};
+use crate::directory::{self as documents, AuthorityAddress};
 use crate::pki::{NodeId, is_name};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -15,8 +16,10 @@ use std::str::FromStr;
 pub struct ClientFile {
     /// The file with the trust anchor.
     pub network: PathBuf,
-    /// The consensus to start from.
+    /// The consensus to start from; with authorities, the file that keeps the last one.
     pub consensus: PathBuf,
+    /// Who is asked for the consensus; if nobody, the file says it.
+    pub authorities: Vec<AuthorityAddress>,
     /// The gateway to enter by; without, one is drawn from the consensus.
     pub gateway: Option<GatewayChoice>,
     /// The file of the mailbox's keys.
@@ -38,13 +41,32 @@ impl ClientFile {
     /// When it says something that cannot be.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let source = Source { path, text };
-        let Text { client } = source.parse()?;
+        let Text { client, directory } = source.parse()?;
+        let authorities = directory::authorities(directory.authorities.as_ref(), source)?;
         Ok(ClientFile {
             network: source.beside(&client.network),
             consensus: source.beside(&client.consensus),
+            authorities,
             gateway: client.gateway,
             mailbox: source.beside(&client.mailbox),
         })
+    }
+}
+
+impl ClientFile {
+    /// Where the consensus is fetched; none if the file that has it is all there is.
+    ///
+    /// # Errors
+    /// When the trust anchor cannot be loaded.
+    pub fn directory(&self) -> Result<Option<documents::Options>, ConfigError> {
+        if self.authorities.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(documents::Options {
+            anchor: super::load_anchor(&self.network)?,
+            authorities: self.authorities.clone(),
+            kept: self.consensus.clone(),
+        }))
     }
 }
 
@@ -97,6 +119,8 @@ impl<'de> Deserialize<'de> for GatewayChoice {
 #[serde(deny_unknown_fields)]
 struct Text {
     client: ClientText,
+    #[serde(default)]
+    directory: directory::ClientDirectoryText,
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,8 @@
 //! do, by small messages. No I/O and no clock here either, so a whole network of nodes can run in
 //! virtual time.
 
+mod follow;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,7 +18,9 @@ use crate::sphinx::geometry::HEADER_BYTES;
 use crate::worker::drops::Drops;
 use crate::worker::rings::{Command, Inbox, Upcall};
 use crate::worker::slab::{Slot, SlotCache};
-use crate::worker::tables;
+use crate::worker::tables::{self, Tables};
+
+pub use follow::Update;
 
 /// Upcalls that one turn answers at most, so that timers are never late for long.
 const UPCALLS_A_TURN: usize = 256;
@@ -57,6 +61,10 @@ pub struct Parts {
     pub geometry: Geometry,
     /// Links to neighbours: the first of all.
     pub neighbours: u32,
+    /// Neighbours that the consensus lists.
+    pub peers: usize,
+    /// What the workers read.
+    pub tables: Arc<Tables>,
 }
 
 /// The control side of a node.
@@ -71,18 +79,38 @@ pub struct Control {
     counts: Arc<ControlCounts>,
     neighbours: u32,
     links_up: usize,
+    peers: usize,
+    degraded: bool,
+    tables: Arc<Tables>,
+    /// Tables that a worker may still read.
+    retired: Vec<Arc<Tables>>,
 }
 
 impl Control {
     /// The control side made of `parts`.
     pub fn new(parts: Parts) -> Self {
-        let Parts { links, gateway, workers, upcalls, slots, geometry, neighbours } = parts;
+        let Parts { links, gateway, workers, upcalls, slots, geometry, neighbours, peers, tables } =
+            parts;
         let seats = workers
             .into_iter()
             .map(|commands| Seat { commands, backlog: VecDeque::new() })
             .collect();
         let counts = Arc::default();
-        Control { links, gateway, seats, upcalls, slots, geometry, counts, neighbours, links_up: 0 }
+        Control {
+            links,
+            gateway,
+            seats,
+            upcalls,
+            slots,
+            geometry,
+            counts,
+            neighbours,
+            links_up: 0,
+            peers,
+            degraded: false,
+            tables,
+            retired: Vec::new(),
+        }
     }
 
     /// One turn at `now`. Returns how much it found to do.
@@ -95,6 +123,7 @@ impl Control {
         work += self.carry_out_actions();
         work += self.send_to_clients();
         self.seats.iter_mut().for_each(Seat::catch_up);
+        self.drop_retired_tables();
         work
     }
 
