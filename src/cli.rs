@@ -1,5 +1,7 @@
 //! Arguments to calls; the error to stderr, and an exit status.
 
+mod authority;
+mod client;
 mod failure;
 mod keys;
 mod node;
@@ -33,6 +35,9 @@ struct Arguments {
 enum Command {
     /// Run a node.
     Run(node::RunArguments),
+    /// Run directory authorities.
+    #[command(subcommand)]
+    Authority(authority::AuthorityCommand),
     /// Check a node's configuration, keys and documents, offline.
     Check(node::FileArgument),
     /// Make keys: a node's, in a folder, or a mailbox's.
@@ -43,10 +48,17 @@ enum Command {
     /// Make networks.
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Run a client for all applications of this user.
+    #[command(subcommand)]
+    Client(client::ClientCommand),
     /// Send messages to a mailbox.
     Send(user::SendArguments),
     /// Receive what arrives in a mailbox.
     Recv(user::ReceiveArguments),
+    /// Print the address of the mailbox.
+    Address(user::AddressArguments),
+    /// Say how the client is.
+    Status(user::StatusArguments),
     /// Run a whole network on this machine and send messages through it.
     Demo(DemoArguments),
 }
@@ -82,7 +94,16 @@ struct InitArguments {
     /// Mean delay at every hop, as "100ms".
     #[arg(long, default_value = "100ms", value_parser = humantime::parse_duration)]
     delay_mean: Duration,
-    /// How long the documents are valid, as "24h".
+    /// No directory: one consensus, made now, in a file that all share.
+    #[arg(long = "static")]
+    fixed: bool,
+    /// The length of an epoch, as "2m".
+    #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
+    epoch: Duration,
+    /// The address and TCP port of the authority.
+    #[arg(long, default_value = "127.77.0.100:7780")]
+    authority: std::net::SocketAddr,
+    /// With --static: how long the documents are valid, as "24h".
     #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
     valid: Duration,
     /// The address before that of the first node; each node has one of its own.
@@ -124,11 +145,17 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(arguments) => node::run(&arguments)?,
+        Command::Authority(authority::AuthorityCommand::Run(arguments)) => {
+            authority::run(&arguments)?;
+        }
         Command::Check(arguments) => node::check(&arguments)?,
         Command::Keygen(arguments) => keys::generate(&arguments)?,
         Command::Key(keys::KeyCommand::Show(arguments)) => keys::show(&arguments)?,
         Command::Network(NetworkCommand::Init(arguments)) => init(&arguments)?,
+        Command::Client(client::ClientCommand::Run(arguments)) => client::run(&arguments)?,
         Command::Send(arguments) => user::send(&arguments)?,
+        Command::Address(arguments) => user::address(&arguments)?,
+        Command::Status(arguments) => user::status(&arguments)?,
         Command::Recv(arguments) => user::receive(&arguments)?,
         Command::Demo(arguments) => return run_demo(&arguments),
     }
@@ -145,6 +172,10 @@ fn init(arguments: &InitArguments) -> Result<(), Failure> {
         payload_bytes: arguments.payload_bytes,
         delay_mean: arguments.delay_mean,
         valid: arguments.valid,
+        directory: (!arguments.fixed).then_some(network::DirectoryPlan {
+            address: arguments.authority,
+            epoch: arguments.epoch,
+        }),
         addresses: arguments.addresses,
         port: arguments.port,
         ..network::Options::new(arguments.folder.clone())
@@ -157,6 +188,11 @@ fn init(arguments: &InitArguments) -> Result<(), Failure> {
         made.consensus.display(),
         made.client.display(),
     );
+    if let Some(config) = &made.authority {
+        let address = arguments.authority;
+        let config = config.display();
+        text.push_str(&format!("  authority  {address}  mixline authority run {config}\n"));
+    }
     for node in &made.nodes {
         text.push_str(&format!(
             "  {}  {}  mixline run {}\n",

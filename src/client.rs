@@ -95,6 +95,7 @@ impl<P: Port> Client<P> {
     /// Follows another consensus of the same network from now on.
     pub fn follow(&mut self, consensus: Arc<Consensus>) {
         self.emitter.follow(&consensus);
+        self.connection.follow(&consensus);
         self.consensus = consensus;
     }
 

@@ -4,18 +4,21 @@
 //! file, line and column and the remedy; what comes out needs no further check. Secrets are never
 //! in these files. Paths are relative to the file that names them.
 
+mod authority;
 mod client;
+mod directory;
 mod error;
 mod keys;
 mod network;
 mod node;
 mod values;
 
+pub use authority::AuthorityFile;
 pub use client::{ClientFile, GatewayChoice, GatewayChoiceError};
 pub use error::{ConfigError, Fault};
-pub use keys::{CLIENT_KEYS, Change, Key, NETWORK_KEYS, NODE_KEYS, example};
+pub use keys::{AUTHORITY_KEYS, CLIENT_KEYS, Change, Key, NETWORK_KEYS, NODE_KEYS, example};
 pub use network::{load_anchor, parse_anchor};
-pub use node::{Detail, GatewayOptions, LogLevel, NodeFile, PortMode, Workers};
+pub use node::{Detail, GatewayOptions, LogLevel, Membership, NodeFile, PortMode, Workers};
 
 use std::path::Path;
 

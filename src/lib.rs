@@ -14,6 +14,7 @@ pub mod sphinx; //  the packet format
 pub mod replay; //  seen tags of a key epoch, with its key
 pub mod pool; //    the mix
 pub mod pki; //     what the network agrees on
+pub mod directory; // documents fetched and kept
 pub mod route; //   paths, delays, packets built for them
 pub mod cover; //   traffic whatever anybody has to say
 pub mod message; // what users say to each other
@@ -21,6 +22,7 @@ pub mod worker; //  one core's turn: the packet's diary
 pub mod store; //   mailboxes
 pub mod gateway; // users in and out of the network
 pub mod client; //  a user's end
+pub mod authority; // descriptors in, consensuses out
 pub mod config; //  files to checked options
 pub mod network; // a whole network's keys and documents
 pub mod node; //    composition root

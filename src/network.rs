@@ -1,7 +1,8 @@
 //! Makes a whole network: the keys of its authorities and nodes, its consensus, and a
 //! configuration for everyone. For tests, for demonstrations, and to see what the files look like.
 //!
-//! Such a network has one epoch, as long as its consensus is valid: nobody votes for the next.
+//! With a directory, the authority makes a consensus for every epoch of what the nodes publish. A
+//! network without one has a single epoch, as long as its consensus is valid.
 
 mod files;
 
@@ -10,8 +11,9 @@ use crate::config::ConfigError;
 use crate::crypto::random::Rng;
 use crate::pki::{
     AnchorError, Consensus, ConsensusDraft, ConsensusError, Descriptor, DescriptorError,
-    DescriptorFields, EpochKeys, EpochPublic, KeyError, KeyFolder, MailboxKeys, NodeId, NodeKeys,
-    Parameters, ParametersError, PlacedMix, Rates, Role, SigningKey, TrustAnchor, is_reachable,
+    DescriptorFields, EpochKeys, EpochPublic, Epochs, EpochsError, KeyError, MailboxKeys, NodeId,
+    NodeKeys, Parameters, ParametersError, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
+    is_reachable,
 };
 use crate::sphinx::{Geometry, GeometryError};
 use files::Files;
@@ -48,12 +50,23 @@ pub struct Options {
     pub delay_mean: Duration,
     /// How often clients and nodes send.
     pub rates: Rates,
-    /// How long the consensus is valid.
+    /// How long the consensus is valid, if there is no directory.
     pub valid: Duration,
+    /// The directory; without one, the network has a single consensus.
+    pub directory: Option<DirectoryPlan>,
     /// The address before that of the first node; each node has one of its own.
     pub addresses: Ipv4Addr,
     /// The UDP port of every node.
     pub port: u16,
+}
+
+/// The directory of a network: one authority.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectoryPlan {
+    /// The address of the authority's HTTP server.
+    pub address: SocketAddr,
+    /// The length of an epoch.
+    pub epoch: Duration,
 }
 
 impl Options {
@@ -70,6 +83,7 @@ impl Options {
             delay_mean: Duration::from_millis(100),
             rates: Rates::default(),
             valid: Duration::from_secs(24 * 3600),
+            directory: None,
             addresses: Ipv4Addr::new(127, 77, 0, 0),
             port: 7700,
         }
@@ -98,6 +112,12 @@ pub enum InitError {
     /// The validity is shorter than a second.
     #[error("a validity of {}: use at least 1s", humantime::format_duration(*.0))]
     Valid(Duration),
+    /// Epochs cannot have that length.
+    #[error(transparent)]
+    Epochs(#[from] EpochsError),
+    /// Several authorities would have to vote.
+    #[error("{0} authorities: a directory has one; use --static for more")]
+    Authorities(usize),
     /// The addresses run out, or no packet can be sent to one of them.
     #[error("not every node can have an address behind {base} and port {port}: use others")]
     Addresses {
@@ -163,10 +183,10 @@ pub struct Summary {
     pub network: String,
     /// The trust anchor's file.
     pub anchor: PathBuf,
-    /// The consensus' file.
+    /// The consensus' file; with a directory, where the client will keep it.
     pub consensus: PathBuf,
-    /// The first moment at which the consensus is no longer valid.
-    pub valid_until: UnixMicros,
+    /// The configuration of the authority, if there is a directory.
+    pub authority: Option<PathBuf>,
     /// The client's configuration.
     pub client: PathBuf,
     /// The nodes, mixes first.
@@ -199,28 +219,44 @@ pub fn init(options: &Options, rng: &mut Rng, wall: UnixMicros) -> Result<Summar
     let authorities: Vec<_> = (0..options.authorities).map(|_| SigningKey::generate(rng)).collect();
     let public = authorities.iter().map(SigningKey::public).collect();
     let anchor = TrustAnchor::new(&options.network, public, None)?;
-    let files = Files::create(&options.folder)?;
-    files.write_authorities(&authorities)?;
+    let directory = options.directory.map(|directory| check(directory, options)).transpose()?;
+    let files = Files::create(&options.folder, directory)?;
     files.write_anchor(&anchor)?;
-    let nodes: Vec<Descriptor> = plan
-        .iter()
-        .map(|seat| settle(seat, &options.network, &files, rng, wall))
-        .collect::<Result<_, _>>()?;
-    let valid_until = UnixMicros::from_secs(wall.as_secs().saturating_add(options.valid.as_secs()));
-    let draft = draft(&plan, &nodes, parameters, (wall, valid_until));
-    let consensus = draft.sign(&anchor, &authorities);
-    Consensus::verify(&consensus, &anchor, wall, None)?;
-    files.write_consensus(&consensus)?;
+    let keys: Vec<_> = plan.iter().map(|_| NodeKeys::generate(rng)).collect();
+    for (seat, keys) in plan.iter().zip(&keys) {
+        files.write_node(seat)?.create_node_keys(keys)?;
+    }
+    match directory {
+        Some(_) => {
+            let seats = plan.iter().zip(&keys).map(|(seat, keys)| (keys.identity.id(), seat.layer));
+            files.write_authority(&authorities[0], &parameters, seats)?;
+        }
+        None => {
+            files.write_authorities(&authorities)?;
+            let consensus = Fixed { options, plan: &plan, keys: &keys, parameters, wall };
+            files.write_consensus(&consensus.make(&anchor, &authorities, &files, rng)?)?;
+        }
+    }
     files.write_client(&MailboxKeys::generate(rng), "gateway-1")?;
-    let summaries = plan.iter().zip(&nodes).map(|(seat, node)| seat.summary(node.id(), &files));
+    let summaries = plan.iter().zip(&keys);
+    let summaries = summaries.map(|(seat, keys)| seat.summary(keys.identity.id(), &files));
     Ok(Summary {
         network: options.network.clone(),
         anchor: files.anchor(),
         consensus: files.consensus(),
-        valid_until,
+        authority: directory.map(|_| files.authority_config()),
         client: files.client(),
         nodes: summaries.collect(),
     })
+}
+
+/// The directory's address and epochs, if it can be one.
+fn check(plan: DirectoryPlan, options: &Options) -> Result<(SocketAddr, Epochs), InitError> {
+    if options.authorities != 1 {
+        return Err(InitError::Authorities(options.authorities));
+    }
+    let whole = plan.epoch.subsec_nanos() == 0;
+    Ok((plan.address, Epochs::new(if whole { plan.epoch.as_secs() } else { 0 })?))
 }
 
 fn parameters(options: &Options) -> Result<Parameters, InitError> {
@@ -275,52 +311,71 @@ fn plan(options: &Options) -> Result<Vec<Seat>, InitError> {
         .collect()
 }
 
-/// Makes a node's keys and writes its files.
-fn settle(
-    seat: &Seat,
-    network: &str,
-    files: &Files,
-    rng: &mut Rng,
+/// A network that has one consensus for all its life.
+struct Fixed<'a> {
+    options: &'a Options,
+    plan: &'a [Seat],
+    keys: &'a [NodeKeys],
+    parameters: Parameters,
     wall: UnixMicros,
-) -> Result<Descriptor, InitError> {
-    let (keys, epoch) = (NodeKeys::generate(rng), EpochKeys::generate(EPOCH, rng));
-    let fields = DescriptorFields {
-        network: network.into(),
-        name: seat.name.clone(),
-        role: seat.role,
-        addresses: vec![seat.address],
-        epochs: vec![EpochPublic::of(&epoch)],
-        published: wall,
-    };
-    let descriptor = Descriptor::sign(&fields, &keys)
-        .map_err(|source| InitError::Descriptor { name: seat.name.clone(), source })?;
-    let folder: KeyFolder = files.write_node(&seat.name, seat.address)?;
-    folder.create_node_keys(&keys)?;
-    folder.create_epoch_keys(&epoch)?;
-    Ok(descriptor)
 }
 
-/// The consensus of the network's only epoch, made at and valid until `times`.
-fn draft(
-    plan: &[Seat],
-    nodes: &[Descriptor],
-    parameters: Parameters,
-    times: (UnixMicros, UnixMicros),
-) -> ConsensusDraft {
-    let valid_from = UnixMicros::from_secs(times.0.as_secs().saturating_sub(CLOCK_SKEW_S));
-    let of_role = |role| plan.iter().zip(nodes).filter(move |(seat, _)| seat.role == role);
-    let mixes = of_role(Role::Mix).map(|(seat, descriptor)| PlacedMix {
-        layer: seat.layer,
-        weight: 1,
-        descriptor: descriptor.clone(),
-    });
-    ConsensusDraft {
-        epoch: EPOCH,
-        epoch_s: times.1.as_secs().saturating_sub(valid_from.as_secs()),
-        valid_from,
-        valid_until: times.1,
-        parameters,
-        mixes: mixes.collect(),
-        gateways: of_role(Role::Gateway).map(|(_, descriptor)| descriptor.clone()).collect(),
+impl Fixed<'_> {
+    /// Makes the keys of the only epoch, and the consensus.
+    fn make(
+        &self,
+        anchor: &TrustAnchor,
+        authorities: &[SigningKey],
+        files: &Files,
+        rng: &mut Rng,
+    ) -> Result<Vec<u8>, InitError> {
+        let mut descriptors = Vec::new();
+        for (seat, keys) in self.plan.iter().zip(self.keys) {
+            let epoch = EpochKeys::generate(EPOCH, rng);
+            descriptors.push(self.descriptor(seat, keys, &epoch)?);
+            files.keys(&seat.name).create_epoch_keys(&epoch)?;
+        }
+        let consensus = self.draft(&descriptors).sign(anchor, authorities);
+        Consensus::verify(&consensus, anchor, self.wall, None)?;
+        Ok(consensus)
+    }
+
+    fn descriptor(
+        &self,
+        seat: &Seat,
+        keys: &NodeKeys,
+        epoch: &EpochKeys,
+    ) -> Result<Descriptor, InitError> {
+        let fields = DescriptorFields {
+            network: self.options.network.clone(),
+            name: seat.name.clone(),
+            role: seat.role,
+            addresses: vec![seat.address],
+            epochs: vec![EpochPublic::of(epoch)],
+            published: self.wall,
+        };
+        Descriptor::sign(&fields, keys)
+            .map_err(|source| InitError::Descriptor { name: seat.name.clone(), source })
+    }
+
+    fn draft(&self, nodes: &[Descriptor]) -> ConsensusDraft {
+        let now = self.wall.as_secs();
+        let valid_from = UnixMicros::from_secs(now.saturating_sub(CLOCK_SKEW_S));
+        let valid_until = now.saturating_add(self.options.valid.as_secs());
+        let of_role = |role| self.plan.iter().zip(nodes).filter(move |(seat, _)| seat.role == role);
+        let mixes = of_role(Role::Mix).map(|(seat, descriptor)| PlacedMix {
+            layer: seat.layer,
+            weight: 1,
+            descriptor: descriptor.clone(),
+        });
+        ConsensusDraft {
+            epoch: EPOCH,
+            epoch_s: valid_until.saturating_sub(valid_from.as_secs()),
+            valid_from,
+            valid_until: UnixMicros::from_secs(valid_until),
+            parameters: self.parameters,
+            mixes: mixes.collect(),
+            gateways: of_role(Role::Gateway).map(|(_, descriptor)| descriptor.clone()).collect(),
+        }
     }
 }

@@ -7,7 +7,9 @@ mod assemble;
 pub mod control;
 mod load;
 mod loops;
+mod member;
 mod notify;
+mod rotation;
 mod run;
 mod totals;
 
@@ -26,6 +28,7 @@ pub use assemble::{Node, Start, Wakers, assemble};
 pub use control::Control;
 pub use load::{LoadError, load_consensus};
 pub use loops::OwnLoops;
+pub use member::{JoinError, Member, Membering};
 pub use run::{CONNECTED, Stop, run};
 pub use totals::Totals;
 
@@ -42,6 +45,9 @@ pub struct Options {
     pub packets_max: u32,
     /// Packets that one epoch's replay table is planned for.
     pub replay_packets_max: u64,
+    /// Neighbours that the node has room for, where the network may grow while it runs; there is
+    /// always room for those of the start.
+    pub neighbours_max: u32,
     /// Clients that a gateway serves at once.
     pub clients_max: u32,
     /// Whether a gateway answers only those who hold its key.
@@ -64,6 +70,7 @@ impl Default for Options {
             slots: 65_536,
             packets_max: 49_152,
             replay_packets_max: 8_000_000,
+            neighbours_max: 0,
             clients_max: 4096,
             unlisted: false,
             mailboxes: store::Options::default(),
@@ -126,6 +133,9 @@ pub enum NodeError {
     /// Mailboxes cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     /// The service manager's socket.
     #[error("cannot reach the service manager at NOTIFY_SOCKET: {0}")]
     Notify(std::io::Error),
@@ -154,15 +164,21 @@ impl Identity {
     /// The nodes that this one exchanges packets with: the layers before and after its own, where
     /// the gateways stand both before the first layer and behind the last.
     pub fn neighbours(&self) -> Result<Vec<&ListedNode>, NodeError> {
-        let layers = self.consensus.parameters().layers;
-        // Layers count from 1; a gateway has none.
-        let in_order = |layer: u8| Some(layer).filter(|layer| (1..=layers).contains(layer));
-        let near = match self.listed()?.layer() {
-            None => [Some(1), Some(layers)],
-            Some(own) => [in_order(own - 1), in_order(own + 1)],
-        };
-        Ok(self.consensus.nodes().filter(|node| near.contains(&node.layer())).collect())
+        self.listed()?;
+        neighbours(&self.consensus, self.keys.identity.id())
     }
+}
+
+/// The nodes that `id` exchanges packets with by `consensus`.
+fn neighbours(consensus: &Consensus, id: NodeId) -> Result<Vec<&ListedNode>, NodeError> {
+    let layers = consensus.parameters().layers;
+    // Layers count from 1; a gateway has none.
+    let in_order = |layer: u8| Some(layer).filter(|layer| (1..=layers).contains(layer));
+    let near = match consensus.node(&id).ok_or(NodeError::NotListed(id))?.layer() {
+        None => [Some(1), Some(layers)],
+        Some(own) => [in_order(own - 1), in_order(own + 1)],
+    };
+    Ok(consensus.nodes().filter(|node| near.contains(&node.layer())).collect())
 }
 
 impl Options {

@@ -9,14 +9,20 @@ mod anchor;
 mod codec;
 mod consensus;
 mod descriptor;
+mod epochs;
 mod keys;
 mod mailbox;
 mod parameters;
 
 pub use anchor::{AnchorError, TrustAnchor};
 pub use codec::CodecError;
-pub use consensus::{Consensus, ConsensusDraft, ConsensusError, Node, PlacedMix};
-pub use descriptor::{Descriptor, DescriptorError, DescriptorFields, EpochPublic, is_reachable};
+pub use consensus::{
+    CONSENSUS_BYTES_MAX, Consensus, ConsensusDraft, ConsensusError, Node, PlacedMix,
+};
+pub use descriptor::{
+    DESCRIPTOR_BYTES_MAX, Descriptor, DescriptorError, DescriptorFields, EpochPublic, is_reachable,
+};
+pub use epochs::{Epochs, EpochsError};
 pub use keys::EpochKeys;
 pub use keys::{KeyError, KeyFolder, NodeKeys, SigningKey};
 pub use mailbox::{MailboxAddress, MailboxAddressError, MailboxKeys};

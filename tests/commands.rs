@@ -77,7 +77,7 @@ fn failure(arguments: &[&str]) -> (Option<i32>, String) {
 fn init(folder: &Path, addresses: &str) -> PathBuf {
     let network = folder.join("network");
     let network_text = network.to_str().expect("the path is text");
-    let output = run(&["network", "init", network_text, "--addresses", addresses]);
+    let output = run(&["network", "init", network_text, "--static", "--addresses", addresses]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     network.join("nodes").join("mix-1-1")
 }

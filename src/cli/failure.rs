@@ -1,14 +1,20 @@
 //! How a command ends: what failed, on which object, what to do, and the exit status.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use crate::client::SendError;
+use crate::authority::AuthorityError;
+use crate::client::api::ApiError;
+use crate::client::daemon::{ListenError, StartError};
+use crate::client::protocol::Reason;
+use crate::client::spool::SpoolError;
 use crate::config::ConfigError;
 use crate::demo::DemoError;
+use crate::directory::FollowerError;
 use crate::io::OpenError;
 use crate::network::InitError;
-use crate::node::{LoadError, NodeError};
+use crate::node::{JoinError, LoadError, NodeError};
 use crate::pki::{KeyError, MailboxAddressError};
 
 /// The exit statuses of every command (sysexits.h where it has one).
@@ -100,14 +106,88 @@ impl From<NodeError> for Failure {
     }
 }
 
-impl From<SendError> for Failure {
-    fn from(error: SendError) -> Self {
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Key(error) => error.into(),
+            JoinError::Node(error) => error.into(),
+            JoinError::Epochs { .. } => Failure::new(Status::Configuration, error),
+            JoinError::Start(_) => Failure::new(Status::Failure, error),
+        }
+    }
+}
+
+impl From<AuthorityError> for Failure {
+    fn from(error: AuthorityError) -> Self {
         let status = match error {
-            SendError::OutboxFull => Status::TryAgain,
-            SendError::Route(_) => Status::Configuration,
-            SendError::TooLong { .. } | SendError::BadAddress => Status::Usage,
+            AuthorityError::Key(error) => return error.into(),
+            AuthorityError::Stranger(_) | AuthorityError::Threshold { .. } => Status::Configuration,
+            AuthorityError::Listen { .. } => Status::Unavailable,
+            AuthorityError::State { .. } | AuthorityError::Thread(_) => Status::Failure,
         };
         Failure::new(status, error)
+    }
+}
+
+impl From<FollowerError> for Failure {
+    fn from(error: FollowerError) -> Self {
+        Failure::new(Status::Unavailable, error)
+    }
+}
+
+impl From<SpoolError> for Failure {
+    fn from(error: SpoolError) -> Self {
+        let status = match &error {
+            SpoolError::InUse(_) => Status::TryAgain,
+            SpoolError::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                Status::Permission
+            }
+            _ => Status::Failure,
+        };
+        Failure::new(status, error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Spool(error) => error.into(),
+            StartError::Thread(_) => Failure::new(Status::Failure, error),
+        }
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        let status = match error {
+            ListenError::InUse(_) => Status::Unavailable,
+            ListenError::OpenFolder(_) => Status::Permission,
+            ListenError::NoSocket(_) | ListenError::Io { .. } => Status::Failure,
+        };
+        Failure::new(status, error)
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        let status = match &error {
+            ApiError::NoDaemon { .. } | ApiError::Ended | ApiError::Io(_) => Status::Unavailable,
+            ApiError::Protocol => Status::Failure,
+            ApiError::Refused { reason, .. } => status_of(*reason),
+        };
+        Failure::new(status, error)
+    }
+}
+
+/// The exit status of a refusal, or of a message given up.
+pub(super) fn status_of(reason: Reason) -> Status {
+    match reason {
+        Reason::BadAddress | Reason::Empty | Reason::TooLong | Reason::BadDeadline => Status::Usage,
+        Reason::QueueFull | Reason::TooMany | Reason::MailboxFull | Reason::Unanswered => {
+            Status::TryAgain
+        }
+        Reason::Stopping | Reason::NoRoute | Reason::UnknownMailbox => Status::Unavailable,
+        Reason::Malformed | Reason::NotYours => Status::Failure,
     }
 }
 

@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 use super::{Failure, Status, print};
 use crate::config::{LogLevel, NodeFile};
 use crate::host::{self, Machine};
-use crate::node::{self, Identity, Stop};
+use crate::node::{self, Identity, LoadError, Member, Stop};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -33,13 +33,19 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     }
     let file = NodeFile::load(&arguments.file)?;
     start_log(file.log);
-    let identity = Identity::load(&file)?;
     let options = node::Options::of(&file);
+    let stop = Stop::default();
+    stop_on_signal(stop.clone())?;
+    let (identity, member) = match Member::load(&file, &options)? {
+        None => (Identity::load(&file)?, None),
+        Some(mut member) => {
+            let Some(identity) = member.join(&stop)? else { return Ok(()) };
+            (identity, Some(member))
+        }
+    };
     options.check_lab(&identity)?;
     // Reading too few descriptors is no reason not to start: clients then find the node full.
     let _ = host::raise_descriptor_limit();
-    let stop = Stop::default();
-    stop_on_signal(stop.clone())?;
     let listed = identity.listed()?;
     let address = file.listen[0];
     tracing::info!(
@@ -51,7 +57,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         address,
     );
     tracing::info!("{}", Machine::look(crate::crypto::tier()));
-    let totals = node::run(&identity, &options, address, &stop)?;
+    let totals = node::run(&identity, &options, address, member, &stop)?;
     tracing::info!("stopped");
     if options.lab {
         print(&format!("{}\n", serde_json::to_string(&totals).unwrap_or_default()))?;
@@ -62,10 +68,15 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
 /// Checks everything that can be checked without the network.
 pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     let file = NodeFile::load(&arguments.file)?;
-    let identity = Identity::load(&file)?;
     let options = node::Options::of(&file);
-    options.check_lab(&identity)?;
     options.check_memory()?;
+    let identity = match Identity::load(&file) {
+        Err(error) if file.membership.is_some() && may_come(&error) => {
+            return print("configuration and keys fit; there is no consensus yet\n");
+        }
+        identity => identity?,
+    };
+    options.check_lab(&identity)?;
     let listed = identity.listed()?;
     let memory = options.memory_plan(identity.consensus.geometry());
     print(&format!(
@@ -75,6 +86,11 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
         identity.consensus.network(),
         identity.consensus.epoch(),
     ))
+}
+
+/// Whether a member of a network gets what is missing when it runs.
+fn may_come(error: &LoadError) -> bool {
+    matches!(error, LoadError::Read { .. } | LoadError::Consensus { .. })
 }
 
 fn stop_on_signal(stop: Stop) -> Result<(), Failure> {
@@ -89,7 +105,7 @@ fn stop_on_signal(stop: Stop) -> Result<(), Failure> {
 }
 
 /// Logs of the control threads to stderr; the data plane has none.
-fn start_log(level: LogLevel) {
+pub(super) fn start_log(level: LogLevel) {
     let level = match level {
         LogLevel::Error => tracing::Level::ERROR,
         LogLevel::Warn => tracing::Level::WARN,

@@ -1,40 +1,37 @@
-//! `send` and `recv`: a user's end of the network, for as long as the command runs.
+//! `send`, `recv`, `address` and `status`: what a user says to the client.
+//!
+//! The daemon does it if one runs; else a client within this process, for as long as it takes.
 
-use std::io::{BufRead, Read};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, IsTerminal as _, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Duration;
 
 use clap::Args;
 use data_encoding::BASE64;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use indicatif::ProgressBar;
 
+use super::client::{LOOK, LocalDaemon, Reading, socket_path, stop_on_signal};
+use super::failure::status_of;
 use super::{Failure, Status, parse_span, print};
-use crate::client::{Client, Connection};
+use crate::client::api::{Answers, ApiError, Connection, Outcome, Requests};
+use crate::client::protocol::{Answer, Call, Reply};
 use crate::clock::{self, Nanos};
 use crate::config::{ClientFile, GatewayChoice};
-use crate::crypto::random::Rng;
 use crate::demo::Line;
 use crate::host;
-use crate::io::udp::{self, UdpPort};
-use crate::io::wake::{self, Sleeper, Waker};
-use crate::node::load_consensus;
-use crate::pki::{Consensus, MailboxAddress, MailboxKeys, Node, Role};
+use crate::pki::MailboxAddress;
 
-/// How long a gateway may take to let us in.
-const CONNECT_MAX: Nanos = Nanos::from_secs(15);
-/// The longest sleep, so that a signal is seen soon.
-const LOOK: Nanos = Nanos::from_millis(100);
-/// Messages read from standard input before the network took the earlier ones.
-const READ_AHEAD_MESSAGES: usize = 64;
+/// Messages of `send --lines` that are on their way at a time.
+const LINES_UNDER_WAY: usize = 64;
 
 #[derive(Debug, Args)]
 pub(super) struct SendArguments {
     /// The client's configuration.
     file: PathBuf,
-    /// The mailbox to send to: what `mixline recv` printed.
+    /// The mailbox to send to: what `mixline address` printed there.
     #[arg(long)]
     to: MailboxAddress,
     /// The message; without it, standard input is the message.
@@ -43,7 +40,10 @@ pub(super) struct SendArguments {
     /// Every line of standard input is a message, as JSON: {"base64": "..."}.
     #[arg(long)]
     lines: bool,
-    /// The gateway to enter by: its name or identity; the configuration names the default.
+    /// When to give a message up, as "10m".
+    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    deadline: Duration,
+    /// The gateway to enter by, its name or identity; no daemon is used then.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
     /// Stop when the process that started this one ends.
@@ -55,16 +55,16 @@ pub(super) struct SendArguments {
 pub(super) struct ReceiveArguments {
     /// The client's configuration.
     file: PathBuf,
-    /// The mailbox's key file, made if it is not there; the configuration names the default.
+    /// The mailbox's key file, made if it is not there; no daemon is used then.
     #[arg(long)]
     mailbox: Option<PathBuf>,
-    /// The gateway that keeps the mailbox: its name or identity.
+    /// The gateway that keeps the mailbox, its name or identity; no daemon is used then.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
     /// Stop after so many messages.
     #[arg(long)]
     count: Option<u64>,
-    /// Stop after so long, as "30s".
+    /// Stop after so long, as "30s"; 0s takes what is there.
     #[arg(long, value_parser = parse_span)]
     wait: Option<Nanos>,
     /// Print everything as JSON, one object a line.
@@ -75,13 +75,51 @@ pub(super) struct ReceiveArguments {
     die_with_parent: bool,
 }
 
-/// A client, what it sleeps on, and the wish to stop.
+#[derive(Debug, Args)]
+pub(super) struct AddressArguments {
+    /// The client's configuration.
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// The client's configuration.
+    file: PathBuf,
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A connection to the daemon, or to one within this process.
 struct Session {
-    client: Client<UdpPort>,
-    gateway: String,
-    sleeper: Sleeper,
-    waker: Waker,
-    stop: Arc<AtomicBool>,
+    connection: Connection,
+    local: Option<LocalDaemon>,
+}
+
+impl Session {
+    /// With the daemon of `file` if one listens, unless `own` is asked for.
+    fn open(
+        (file, path): (&ClientFile, &PathBuf),
+        own: bool,
+        reading: Reading,
+        stop: &AtomicBool,
+    ) -> Result<Self, Failure> {
+        if !own {
+            match Connection::open(&socket_path(file, path)) {
+                Ok(connection) => return Ok(Session { connection, local: None }),
+                Err(ApiError::NoDaemon { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let local = LocalDaemon::start(file, reading)?;
+        let connection = local.connect(stop)?;
+        Ok(Session { connection, local: Some(local) })
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        drop(self.connection);
+        self.local.map_or(Ok(()), LocalDaemon::stop)
+    }
 }
 
 /// Sends one message, or every line of standard input.
@@ -89,24 +127,35 @@ pub(super) fn send(arguments: &SendArguments) -> Result<(), Failure> {
     if arguments.die_with_parent {
         host::die_with_parent();
     }
-    let file = ClientFile::load(&arguments.file)?;
-    // Its acknowledgements come to a mailbox of its own, so that it disturbs no reader.
-    let keys = MailboxKeys::generate(&mut Rng::from_os());
-    let mut session = Session::start(&file, arguments.gateway.as_ref(), keys)?;
-    let messages = read_messages(arguments, session.waker.clone());
-    session.connect()?;
-    loop {
-        let ended = loop {
-            match messages.try_recv() {
-                Ok(message) => session.client.submit(&message?, &arguments.to)?,
-                Err(TryRecvError::Empty) => break false,
-                Err(TryRecvError::Disconnected) => break true,
-            }
-        };
-        if session.must_stop() || (ended && session.client.waiting() == 0) {
-            return session.end();
-        }
-        session.turn();
+    let mut file = ClientFile::load(&arguments.file)?;
+    let own = arguments.gateway.is_some();
+    file.gateway = arguments.gateway.clone().or(file.gateway);
+    let never = AtomicBool::new(false);
+    let files = (&file, &arguments.file);
+    let mut session = Session::open(files, own, Reading::MailboxOrNone, &never)?;
+    if arguments.lines {
+        let Session { connection, local } = session;
+        send_lines(connection, arguments)?;
+        return local.map_or(Ok(()), LocalDaemon::stop);
+    }
+    let message = match &arguments.message {
+        Some(message) => message.clone().into_bytes(),
+        None => read_all()?,
+    };
+    let progress = ProgressBar::new(0);
+    if !std::io::stderr().is_terminal() {
+        progress.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+    let sent = session.connection.send(message, &arguments.to, arguments.deadline)?;
+    let outcome = session.connection.outcome_with(sent, |acknowledged, total| {
+        progress.set_length(total.into());
+        progress.set_position(acknowledged.into());
+    });
+    progress.finish_and_clear();
+    session.end()?;
+    match outcome? {
+        Outcome::Delivered => Ok(()),
+        Outcome::Failed { reason, text } => Err(Failure::new(status_of(reason), text)),
     }
 }
 
@@ -115,170 +164,171 @@ pub(super) fn receive(arguments: &ReceiveArguments) -> Result<(), Failure> {
     if arguments.die_with_parent {
         host::die_with_parent();
     }
-    let file = ClientFile::load(&arguments.file)?;
-    let path = arguments.mailbox.as_ref().unwrap_or(&file.mailbox);
-    let keys = load_or_make(path)?;
-    let mut session = Session::start(&file, arguments.gateway.as_ref(), keys)?;
-    session.connect()?;
-    let address = session.client.address();
-    let line = if arguments.json {
-        format!("{{\"address\":\"{address}\"}}\n")
+    let stop = stop_on_signal()?;
+    let mut file = ClientFile::load(&arguments.file)?;
+    let own = arguments.gateway.is_some() || arguments.mailbox.is_some();
+    file.gateway = arguments.gateway.clone().or(file.gateway);
+    if let Some(mailbox) = &arguments.mailbox {
+        file.spool = mailbox.with_extension("spool");
+        file.mailbox.clone_from(mailbox);
+    }
+    let mut session = Session::open((&file, &arguments.file), own, Reading::Mailbox, &stop)?;
+    let address = session.connection.address()?;
+    if arguments.json {
+        print(&format!("{{\"address\":\"{address}\"}}\n"))?;
     } else {
-        format!("{address}\n")
-    };
-    print(&line)?;
+        print(&format!("{address}\n"))?;
+    }
+    let received = receive_messages(&mut session.connection, arguments, &stop);
+    session.end()?;
+    received
+}
+
+fn receive_messages(
+    connection: &mut Connection,
+    arguments: &ReceiveArguments,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), Failure> {
     let start = clock::now();
     let mut left = arguments.count.unwrap_or(u64::MAX);
-    loop {
-        while let Some(message) = session.client.received() {
-            print_message(&message, arguments.json)?;
+    while left > 0 && !stop.load(Ordering::Relaxed) {
+        if let Some(message) = connection.receive(LOOK.as_duration())? {
+            print_message(&message.bytes, arguments.json)?;
+            connection.acknowledge(message.number)?;
             left -= 1;
-            if left == 0 {
-                // One more turn, so that the gateway hears that the last letter is here.
-                session.turn();
-                return session.end();
-            }
+            continue;
         }
-        let waited = arguments.wait.is_some_and(|wait| clock::now() - start >= wait);
-        if waited && arguments.count.is_some() {
-            let missing = format!("{left} messages did not arrive in time");
-            return Err(Failure::new(Status::TryAgain, missing));
+        if arguments.wait.is_some_and(|wait| clock::now() - start >= wait) {
+            return match arguments.count {
+                None => Ok(()),
+                Some(_) => {
+                    let missing = format!("{left} messages did not arrive in time");
+                    Err(Failure::new(Status::TryAgain, missing))
+                }
+            };
         }
-        if waited || session.must_stop() {
-            return session.end();
-        }
-        session.turn();
     }
+    Ok(())
 }
 
-impl Session {
-    fn start(
-        file: &ClientFile,
-        gateway: Option<&GatewayChoice>,
-        keys: MailboxKeys,
-    ) -> Result<Self, Failure> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, stop.clone()).map_err(|error| {
-                Failure::new(Status::Failure, format!("cannot hear signals: {error}"))
-            })?;
+/// Prints the address of the mailbox, whether the gateway is there or not.
+pub(super) fn address(arguments: &AddressArguments) -> Result<(), Failure> {
+    let file = ClientFile::load(&arguments.file)?;
+    let address = match Connection::open(&socket_path(&file, &arguments.file)) {
+        Ok(mut connection) => connection.address()?,
+        Err(_) => {
+            let local = LocalDaemon::start(&file, Reading::Mailbox)?;
+            let address = local.enter()?.address()?;
+            local.stop()?;
+            address
         }
-        let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
-        let node = choose_gateway(&consensus, gateway.or(file.gateway.as_ref()))?;
-        let address = node.addresses().first().copied().ok_or_else(|| {
-            Failure::new(Status::Configuration, format!("gateway {} has no address", node.name()))
-        })?;
-        let local: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let datagram_bytes = consensus.geometry().datagram_bytes();
-        let port = UdpPort::open(&udp::Options::new(local, datagram_bytes))?;
-        let (sleeper, waker) = wake::pair()?;
-        let mut rng = Rng::from_os();
-        let connection =
-            Connection::new(&consensus, node, port, clock::now(), clock::wall(), &mut rng)
-                .map_err(|error| Failure::new(Status::Configuration, error))?;
-        let gateway = format!("{} at {address}", node.name());
-        let client = Client::new(connection, consensus.clone(), node.id(), keys, rng);
-        Ok(Session { client, gateway, sleeper, waker, stop })
-    }
-
-    /// Takes turns until the gateway has let us in.
-    fn connect(&mut self) -> Result<(), Failure> {
-        let start = clock::now();
-        while !self.client.is_ready() {
-            if let Some(refusal) = self.client.refusal() {
-                let message = format!("gateway {}: {refusal}", self.gateway);
-                return Err(Failure::new(Status::Unavailable, message));
-            }
-            if clock::now() - start > CONNECT_MAX || self.must_stop() {
-                let message = format!(
-                    "gateway {} does not answer: is it running, is UDP let through, is this \
-                     machine's clock right?",
-                    self.gateway
-                );
-                return Err(Failure::new(Status::Unavailable, message));
-            }
-            self.turn();
-        }
-        Ok(())
-    }
-
-    fn turn(&mut self) {
-        let now = clock::now();
-        if self.client.turn(now, clock::wall()) == 0 {
-            let until = self.client.next_due().min(now + LOOK);
-            self.sleeper.sleep(self.client.connection().port(), now, until);
-        }
-    }
-
-    fn must_stop(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    fn end(mut self) -> Result<(), Failure> {
-        self.client.close(clock::now());
-        Ok(())
-    }
-}
-
-/// The gateway that `wanted` names.
-fn choose_gateway<'a>(
-    consensus: &'a Consensus,
-    wanted: Option<&GatewayChoice>,
-) -> Result<&'a Node, Failure> {
-    let found = match wanted {
-        Some(GatewayChoice::Id(id)) => consensus.node(id),
-        Some(GatewayChoice::Name(name)) => consensus.node_named(name),
-        None => None,
     };
-    found.filter(|node| node.role() == Role::Gateway).ok_or_else(|| {
-        let names: Vec<_> = consensus.gateways().iter().map(Node::name).collect();
-        let names = names.join(", ");
-        let message = match wanted {
-            Some(wanted) => format!("{wanted} is no gateway of the consensus: it has {names}"),
-            None => format!("no gateway chosen: use --gateway with one of {names}"),
-        };
-        Failure::new(Status::Usage, message)
-    })
+    print(&format!("{address}\n"))
 }
 
-fn load_or_make(path: &Path) -> Result<MailboxKeys, Failure> {
-    if path.exists() {
-        return Ok(MailboxKeys::load(path)?);
+/// Prints how the daemon is.
+pub(super) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
+    let file = ClientFile::load(&arguments.file)?;
+    let mut connection = Connection::open(&socket_path(&file, &arguments.file))?;
+    let status = connection.status()?;
+    if arguments.json {
+        let text = serde_json::to_string(&status).unwrap_or_default();
+        return print(&format!("{text}\n"));
     }
-    let keys = MailboxKeys::generate(&mut Rng::from_os());
-    keys.create(path)?;
-    Ok(keys)
+    let state = match (&status.refusal, status.connected) {
+        (_, true) => "connected".to_owned(),
+        (Some(refusal), false) => refusal.clone(),
+        (None, false) => "not connected".to_owned(),
+    };
+    print(&format!(
+        "gateway {} of network {}, epoch {}: {state}\n\
+         {} messages unread, {} on their way, {} applications\n\
+         sent: {} packets ({} again, {} acknowledged), {} decoys ({} acknowledged), {} drops, \
+         {} loops ({} back)\n",
+        status.gateway,
+        status.network,
+        status.epoch,
+        status.unread,
+        status.waiting,
+        status.applications,
+        status.packets,
+        status.retransmissions,
+        status.acknowledgements,
+        status.decoys,
+        status.decoys_acknowledged,
+        status.drops,
+        status.loops,
+        status.loops_back,
+    ))
 }
 
-/// Reads the messages on a thread of its own, so that the network never waits for a terminal.
-fn read_messages(arguments: &SendArguments, waker: Waker) -> Receiver<Result<Vec<u8>, Failure>> {
-    let (sender, receiver) = mpsc::sync_channel(READ_AHEAD_MESSAGES);
-    let (message, lines) = (arguments.message.clone(), arguments.lines);
-    std::thread::spawn(move || {
-        let give = |message| {
-            let taken = sender.send(message).is_ok();
-            waker.wake();
-            taken
+/// Sends every line of standard input, several at a time; fails with the first that fails.
+fn send_lines(connection: Connection, arguments: &SendArguments) -> Result<(), Failure> {
+    let (requests, mut answers) = connection.split();
+    let (permits, permitted) = mpsc::sync_channel(LINES_UNDER_WAY);
+    let (to, deadline) = (arguments.to, arguments.deadline);
+    let reader = std::thread::spawn(move || feed(requests, &permits, &to, deadline));
+    let ended = take_answers(&mut answers, &permitted);
+    if ended.is_ok() {
+        return reader.join().unwrap_or(Ok(()));
+    }
+    ended
+}
+
+/// Reads lines and asks to send them; at the end asks for the status, whose answer is the last.
+fn feed(
+    mut requests: Requests,
+    permits: &SyncSender<()>,
+    to: &MailboxAddress,
+    deadline: Duration,
+) -> Result<(), Failure> {
+    let mut read = Ok(());
+    for line in std::io::stdin().lock().lines() {
+        let message = match read_line(line) {
+            Ok(message) => message,
+            Err(failure) => {
+                read = Err(failure);
+                break;
+            }
         };
-        match message {
-            Some(message) => _ = give(Ok(message.into_bytes())),
-            None if lines => {
-                let mut all = std::io::stdin().lock().lines().map(read_line);
-                while all.next().is_some_and(&give) {}
-            }
-            None => {
-                let mut bytes = Vec::new();
-                let read = std::io::stdin().lock().read_to_end(&mut bytes);
-                give(read.map(|_| bytes).map_err(|error| no_input(&error)));
-            }
+        // The other side is gone when a message has failed.
+        if permits.send(()).is_err() {
+            return Ok(());
         }
-        drop(sender);
-        waker.wake();
-    });
-    receiver
+        requests.send(message, to, deadline)?;
+    }
+    requests.ask(Call::Status)?;
+    read
+}
+
+fn take_answers(answers: &mut Answers, permitted: &Receiver<()>) -> Result<(), Failure> {
+    let (mut accepted, mut finished, mut fed) = (0_u64, 0_u64, false);
+    while !fed || finished < accepted {
+        let Answer { reply, .. } = answers.next()?;
+        match reply {
+            Reply::Accepted { .. } => accepted += 1,
+            Reply::Delivered => {
+                finished += 1;
+                // One came with every request.
+                let _ = permitted.try_recv();
+            }
+            Reply::Failed { reason, text } => {
+                return Err(Failure::new(status_of(reason), text));
+            }
+            Reply::Refused { reason, text } => {
+                return Err(ApiError::Refused { reason, text }.into());
+            }
+            Reply::Status { .. } => fed = true,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read_all() -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| no_input(&error))?;
+    Ok(bytes)
 }
 
 fn read_line(line: std::io::Result<String>) -> Result<Vec<u8>, Failure> {

@@ -141,9 +141,10 @@ impl Daemon {
         Door { notices: self.notices.clone(), next_visitor: self.next_visitor.clone() }
     }
 
-    /// Follows another consensus of the same network from now on.
-    pub fn follow(&self, consensus: Arc<Consensus>) {
-        self.orders.give(Order::Follow(consensus));
+    /// Gives the client another consensus of the same network, to be followed from then on.
+    pub fn follower(&self) -> impl Fn(Arc<Consensus>) + Send + use<> {
+        let orders = self.orders.clone();
+        move |consensus| orders.give(Order::Follow(consensus))
     }
 
     /// Whether it has ended by itself, which is because of its spool.

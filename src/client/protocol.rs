@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 
 use minicbor::{Decode, Decoder, Encode};
+use serde::Serialize;
 
 use crate::message::{MESSAGE_BYTES_MAX, MessageId};
 
@@ -200,7 +201,7 @@ pub enum Reason {
 }
 
 /// How things are with a daemon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Status {
     /// The network's name.
     #[n(0)]

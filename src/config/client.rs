@@ -2,7 +2,8 @@
 
 use super::error::Source;
 use super::values;
-use super::{ConfigError, read};
+use super::{ConfigError, directory, read};
+use crate::directory::{self as documents, AuthorityAddress};
 use crate::pki::{NodeId, is_name};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -15,12 +16,18 @@ use std::str::FromStr;
 pub struct ClientFile {
     /// The file with the trust anchor.
     pub network: PathBuf,
-    /// The consensus to start from.
+    /// The consensus to start from; with authorities, the file that keeps the last one.
     pub consensus: PathBuf,
+    /// Who is asked for the consensus; if nobody, the file says it.
+    pub authorities: Vec<AuthorityAddress>,
     /// The gateway to enter by; without, one is drawn from the consensus.
     pub gateway: Option<GatewayChoice>,
     /// The file of the mailbox's keys.
     pub mailbox: PathBuf,
+    /// The file in which messages wait for a reader.
+    pub spool: PathBuf,
+    /// Where the daemon listens; without, a place is found by the name of this file.
+    pub socket: Option<PathBuf>,
 }
 
 impl ClientFile {
@@ -38,13 +45,34 @@ impl ClientFile {
     /// When it says something that cannot be.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let source = Source { path, text };
-        let Text { client } = source.parse()?;
+        let Text { client, directory } = source.parse()?;
+        let authorities = directory::authorities(directory.authorities.as_ref(), source)?;
         Ok(ClientFile {
             network: source.beside(&client.network),
             consensus: source.beside(&client.consensus),
+            authorities,
             gateway: client.gateway,
             mailbox: source.beside(&client.mailbox),
+            spool: source.beside(&client.spool),
+            socket: client.socket.map(|Socket(path)| source.beside(&path)),
         })
+    }
+}
+
+impl ClientFile {
+    /// Where the consensus is fetched; none if the file that has it is all there is.
+    ///
+    /// # Errors
+    /// When the trust anchor cannot be loaded.
+    pub fn directory(&self) -> Result<Option<documents::Options>, ConfigError> {
+        if self.authorities.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(documents::Options {
+            anchor: super::load_anchor(&self.network)?,
+            authorities: self.authorities.clone(),
+            kept: self.consensus.clone(),
+        }))
     }
 }
 
@@ -97,6 +125,8 @@ impl<'de> Deserialize<'de> for GatewayChoice {
 #[serde(deny_unknown_fields)]
 struct Text {
     client: ClientText,
+    #[serde(default)]
+    directory: directory::ClientDirectoryText,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +139,17 @@ struct ClientText {
     gateway: Option<GatewayChoice>,
     #[serde(default = "mailbox_default", deserialize_with = "values::path")]
     mailbox: PathBuf,
+    #[serde(default = "spool_default", deserialize_with = "values::path")]
+    spool: PathBuf,
+    socket: Option<Socket>,
+}
+
+/// A path that is not empty.
+#[derive(Deserialize)]
+struct Socket(#[serde(deserialize_with = "values::path")] PathBuf);
+
+fn spool_default() -> PathBuf {
+    "spool.redb".into()
 }
 
 fn mailbox_default() -> PathBuf {

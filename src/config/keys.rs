@@ -73,13 +73,28 @@ pub const NODE_KEYS: &[Key] = &[
     key("node", "consensus", "\"consensus.cbor\"")
         .required()
         .reloads()
-        .means("File with the consensus: the nodes and parameters, signed by the authorities."),
+        .means("File with the consensus; with authorities, the last one is kept there."),
     key("node", "keys", "\"keys\"")
         .by_default("\"keys\"")
         .means("Folder with the node's key files, mode 0600; $CREDENTIALS_DIRECTORY comes first."),
     key("node", "listen", "[\"192.0.2.1:7700\"]")
         .required()
         .means("Addresses and UDP ports to bind, 1 to 8: those that the consensus lists."),
+    key("node", "name", "\"mix-1-1\"")
+        .by_default("none; required with authorities")
+        .means("The node's name in its descriptor: lowercase letters, digits and hyphens."),
+    key("node", "role", "\"mix\"")
+        .by_default("none; required with authorities")
+        .means("What its descriptor says it is: \"mix\" or \"gateway\"."),
+    key("node", "addresses", "[\"192.0.2.1:7700\"]")
+        .by_default("those of node.listen")
+        .means("Where others reach it, as its descriptor says."),
+    key("directory", "authorities", "[\"http://192.0.2.9:7780\"]")
+        .by_default("none: the consensus is that of the file, for ever")
+        .means("Authorities that hear the node's descriptor and are asked for the consensus."),
+    key("directory", "epoch", "\"20m\"")
+        .by_default("\"20m\"")
+        .means("The length of the network's epochs."),
     key("workers", "count", "4")
         .by_default("one a core")
         .means("Threads that process packets, 1 to 1024."),
@@ -130,14 +145,74 @@ pub const CLIENT_KEYS: &[Key] = &[
     key("client", "consensus", "\"consensus.cbor\"")
         .required()
         .reloads()
-        .means("File with the consensus: the nodes and parameters, signed by the authorities."),
+        .means("File with the consensus; with authorities, the last one is kept there."),
     key("client", "gateway", "\"gateway-1\"")
         .by_default("one drawn at random")
         .means("The gateway to enter by: its name, or the 64 digits of its identity."),
     key("client", "mailbox", "\"mailbox.key\"")
         .by_default("\"mailbox.key\"")
         .means("File with the mailbox's secret keys, mode 0600."),
+    key("client", "spool", "\"spool.redb\"")
+        .by_default("\"spool.redb\"")
+        .means("File in which messages wait for a reader, mode 0600."),
+    key("client", "socket", "\"client.sock\"")
+        .by_default("below $XDG_RUNTIME_DIR/mixline, or \"client.sock\"")
+        .means("Unix socket of the daemon, for its user alone."),
+    key("directory", "authorities", "[\"http://192.0.2.9:7780\"]")
+        .by_default("none: the consensus is that of the file, for ever")
+        .means("Authorities that are asked for the consensus."),
 ];
+
+/// The keys of a `mixline-authority.toml`.
+pub const AUTHORITY_KEYS: &[Key] = &[
+    key("authority", "network", "\"network.toml\"")
+        .required()
+        .means("File with the network's trust anchor: its name and its authorities' keys."),
+    key("authority", "keys", "\"keys\"")
+        .by_default("\"keys\"")
+        .means("Folder with authority.key, mode 0600; $CREDENTIALS_DIRECTORY comes first."),
+    key("authority", "listen", "\"127.0.0.1:7780\"")
+        .by_default("\"127.0.0.1:7780\"")
+        .means("Address and TCP port of its HTTP server."),
+    key("authority", "state", "\"state\"")
+        .by_default("\"state\"")
+        .means("Folder for the descriptors and the consensuses of the last epochs."),
+    key("network", "epoch", "\"20m\"")
+        .by_default("\"20m\"")
+        .means("The length of an epoch, in whole seconds, 4 s to 7 days."),
+    key("network", "layers", "3").by_default("3").means("Layers of mixes, 1 to 3."),
+    key("network", "delay_mean", "\"200ms\"")
+        .by_default("\"200ms\"")
+        .means("Mean of the delay at every hop."),
+    key("network", "payload_bytes", "1024")
+        .by_default("1024")
+        .means("Bytes of every packet's payload."),
+    key("rates", "payload", "20.0")
+        .by_default("20.0")
+        .means("lambda_P: a client's packets a second, real or decoy."),
+    key("rates", "client_loop", "1.0")
+        .by_default("1.0")
+        .means("lambda_L: a client's loops to itself a second."),
+    key("rates", "client_drop", "1.0")
+        .by_default("1.0")
+        .means("lambda_D: a client's drops to random gateways a second."),
+    key("rates", "mix_loop", "1.0")
+        .by_default("1.0")
+        .means("lambda_M: a mix's loops to itself a second."),
+    key("rates", "gateway_loop", "1.0")
+        .by_default("1.0")
+        .means("lambda_G: a gateway's loops to itself a second."),
+    key("admission", "seats", SEATS_EXAMPLE)
+        .by_default("none: every node that signs may join, mixes in the emptiest layer")
+        .means("The nodes of the network: identity, layer (0: gateway) and weight of each."),
+    key("log", "level", "\"info\"")
+        .by_default("\"info\"")
+        .means("What is logged: \"error\", \"warn\", \"info\", \"debug\" or \"trace\"."),
+];
+
+/// A list of one seat.
+const SEATS_EXAMPLE: &str = "[{ node = \"\
+    0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\", layer = 1, weight = 1 }]";
 
 /// The keys of a `network.toml`.
 pub const NETWORK_KEYS: &[Key] = &[

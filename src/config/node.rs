@@ -2,7 +2,9 @@
 
 use super::error::Source;
 use super::values::{self, Count};
-use super::{ConfigError, read};
+use super::{ConfigError, authority, directory, read};
+use crate::directory::AuthorityAddress;
+use crate::pki::{Epochs, Role, is_name};
 use crate::store;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -33,8 +35,11 @@ const BYTES_MAX: usize = 1 << 40;
 pub struct NodeFile {
     /// The file with the trust anchor.
     pub network: PathBuf,
-    /// The consensus to start from.
+    /// The consensus to start from; with authorities, the file that keeps the last one.
     pub consensus: PathBuf,
+    /// How the node takes part in a network that has authorities; without, the consensus' file is
+    /// all that it knows.
+    pub membership: Option<Membership>,
     /// The folder of the node's keys.
     pub keys: PathBuf,
     /// The addresses to bind, at least one.
@@ -70,12 +75,14 @@ impl NodeFile {
     /// When it says something that cannot be.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let source = Source { path, text };
-        let Text { node, workers, port, memory, mix, gateway, metrics, log } = source.parse()?;
+        let Text { node, directory, workers, port, memory, mix, gateway, metrics, log } =
+            source.parse()?;
         Ok(NodeFile {
+            membership: membership(&node, &directory, source)?,
             network: source.beside(&node.network),
             consensus: source.beside(&node.consensus),
             keys: source.beside(&node.keys),
-            listen: listen(&node.listen, source)?,
+            listen: listen(&node.listen, "node.listen", source)?,
             workers: Workers { count: workers.count.map(|count| count.0), pin: workers.pin },
             port: port.mode,
             slots: memory.slots.0,
@@ -85,6 +92,21 @@ impl NodeFile {
             log: log.level,
         })
     }
+}
+
+/// What a node says of itself to its authorities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Who hears it, and is asked for the consensus; at least one.
+    pub authorities: Vec<AuthorityAddress>,
+    /// The network's epochs.
+    pub epochs: Epochs,
+    /// The node's name, which no other one has.
+    pub name: String,
+    /// What it does.
+    pub role: Role,
+    /// Where others reach it.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// The threads that process packets.
@@ -152,6 +174,8 @@ pub enum LogLevel {
 struct Text {
     node: NodeText,
     #[serde(default)]
+    directory: directory::NodeDirectoryText,
+    #[serde(default)]
     workers: WorkersText,
     #[serde(default)]
     port: PortText,
@@ -177,6 +201,16 @@ struct NodeText {
     #[serde(default = "keys_default", deserialize_with = "values::path")]
     keys: PathBuf,
     listen: Spanned<Vec<Spanned<String>>>,
+    name: Option<Spanned<String>>,
+    role: Option<RoleText>,
+    addresses: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RoleText {
+    Mix,
+    Gateway,
 }
 
 fn keys_default() -> PathBuf {
@@ -278,14 +312,47 @@ struct LogText {
 
 fn listen(
     written: &Spanned<Vec<Spanned<String>>>,
+    key: &str,
     source: Source<'_>,
 ) -> Result<Vec<SocketAddr>, ConfigError> {
     let count = written.get_ref().len();
     if !(1..=LISTEN_MAX).contains(&count) {
-        let message = format!("{count} addresses in `node.listen`: use 1 to {LISTEN_MAX}");
+        let message = format!("{count} addresses in `{key}`: use 1 to {LISTEN_MAX}");
         return Err(source.fault(written.span(), message));
     }
-    values::each(written.get_ref(), "node.listen", source, values::listen)
+    values::each(written.get_ref(), key, source, values::listen)
+}
+
+fn membership(
+    node: &NodeText,
+    directory: &directory::NodeDirectoryText,
+    source: Source<'_>,
+) -> Result<Option<Membership>, ConfigError> {
+    let Some(written) = &directory.authorities else { return Ok(None) };
+    let missing = |key: &str| {
+        let message = format!("a node with `directory.authorities` needs `node.{key}`");
+        source.fault(written.span(), message)
+    };
+    let name = node.name.as_ref().ok_or_else(|| missing("name"))?;
+    if !is_name(name.get_ref()) {
+        let message = "a node's name has 1 to 63 lowercase letters, digits and inner hyphens";
+        return Err(source.fault(name.span(), message.to_owned()));
+    }
+    let role = match node.role.ok_or_else(|| missing("role"))? {
+        RoleText::Mix => Role::Mix,
+        RoleText::Gateway => Role::Gateway,
+    };
+    let addresses = match &node.addresses {
+        Some(addresses) => listen(addresses, "node.addresses", source)?,
+        None => listen(&node.listen, "node.listen", source)?,
+    };
+    Ok(Some(Membership {
+        authorities: directory::authorities(Some(written), source)?,
+        epochs: authority::epochs(&directory.epoch, source)?,
+        name: name.get_ref().clone(),
+        role,
+        addresses,
+    }))
 }
 
 /// The pool's quota: what was written, or three quarters of the slots. The rest is for packets

@@ -2,6 +2,7 @@
 
 use super::ConfigError;
 use super::error::Source;
+use crate::pki::Rate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
@@ -11,6 +12,8 @@ use toml::Spanned;
 
 /// The shortest span that anything takes.
 const SPAN_MIN: Duration = Duration::from_secs(60);
+/// The length of an epoch in networks for use.
+const EPOCH_DEFAULT: Duration = Duration::from_secs(20 * 60);
 
 /// A path that is not empty.
 pub(super) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
@@ -41,6 +44,43 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Count<MIN, MA
         let refused = || D::Error::custom(format!("{number} is out of range: use {MIN} to {MAX}"));
         count.map(Count).ok_or_else(refused)
     }
+}
+
+/// A span of time, written as "200ms" or "2m".
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span(pub(super) Duration);
+
+impl Span {
+    pub(super) const fn from_millis(count: u64) -> Self {
+        Span(Duration::from_millis(count))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let refused = |error| {
+            D::Error::custom(format!("{text:?} is no span: {error}: use \"200ms\", \"2m\""))
+        };
+        humantime::parse_duration(&text).map(Span).map_err(refused)
+    }
+}
+
+/// The length of epochs where none is written.
+pub(super) fn epoch_default() -> Spanned<Span> {
+    Spanned::new(0..0, Span(EPOCH_DEFAULT))
+}
+
+/// A rate, written as a number a second, exact to the thousandth.
+pub(super) fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<Rate, D::Error> {
+    let per_second = f64::deserialize(from)?;
+    let milli = (per_second * 1000.0).round();
+    if !(0.0..=f64::from(u32::MAX)).contains(&milli) {
+        return Err(D::Error::custom(format!("{per_second} is no rate: use 0 or more a second")));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+    let milli = milli as u32;
+    Ok(Rate { milli })
 }
 
 /// An address to bind: its port is not 0, because the network must know it beforehand.

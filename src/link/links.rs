@@ -113,6 +113,18 @@ impl Links {
         self.add_node(peer, PeerKind::Gateway, side)
     }
 
+    /// Takes the keys of `peer` for the next handshakes of the link to it, if there is one: they
+    /// change from epoch to epoch.
+    pub fn renew(&mut self, peer: &Peer) {
+        let genesis = self.station.network.genesis;
+        let Some(index) = self.index_of(&peer.id) else { return };
+        self.with(index, |link, _| {
+            if let Side::Initiator(initiator) = &mut link.side {
+                initiator.update(peer, &genesis);
+            }
+        });
+    }
+
     /// Closes a link: says so three times, then erases it.
     pub fn hang_up(&mut self, link: LinkIndex, now: Nanos) {
         let close = Close { reason: Close::REMOVED, retry_after_s: 0 };
@@ -259,13 +271,8 @@ impl Links {
 
     /// Whether `peer` has a link now.
     fn keep_or_add(&mut self, peer: &Peer, own: [u8; 32], now: Nanos) -> bool {
-        let genesis = self.station.network.genesis;
-        if let Some(index) = self.index_of(&peer.id) {
-            self.with(index, |link, _| {
-                if let Side::Initiator(initiator) = &mut link.side {
-                    initiator.update(peer, &genesis);
-                }
-            });
+        if self.index_of(&peer.id).is_some() {
+            self.renew(peer);
             return true;
         }
         let side = match own < peer.id {

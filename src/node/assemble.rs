@@ -119,6 +119,8 @@ pub fn assemble<P: Port>(
         geometry: consensus.geometry(),
         neighbours: capacity.nodes,
         loops,
+        peers: neighbours.len(),
+        tables,
     });
     Ok(Node { control, workers })
 }
@@ -156,7 +158,8 @@ fn capacity(identity: &Identity, options: &Options, nodes: usize) -> Result<Capa
         Role::Gateway => options.clients_max,
         Role::Mix => 0,
     };
-    Ok(Capacity { nodes: u32::try_from(nodes).unwrap_or(u32::MAX), clients })
+    let nodes = u32::try_from(nodes).unwrap_or(u32::MAX).max(options.neighbours_max);
+    Ok(Capacity { nodes, clients })
 }
 
 fn links(
@@ -184,13 +187,19 @@ fn links(
 }
 
 /// A neighbour as the link protocol knows it; none if it has no address or no key of the epoch.
-fn peer(node: &ListedNode, epoch: u64) -> Option<Peer> {
+pub(super) fn peer(node: &ListedNode, epoch: u64) -> Option<Peer> {
     Some(Peer {
         id: node.id().0,
         address: *node.addresses().first()?,
         link_public: *node.link_public(),
         kem_public: Arc::from(&node.kem_public(epoch)?[..]),
     })
+}
+
+/// The mix key of an epoch with a replay table of its own.
+pub(super) fn epoch_key(keys: &EpochKeys, options: &Options, rng: &mut Rng) -> Arc<EpochKey> {
+    let replay = replay::Options { packets_max: options.replay_packets_max };
+    Arc::new(EpochKey::new(keys.mix.clone(), replay, rng))
 }
 
 fn tables(
@@ -201,10 +210,8 @@ fn tables(
     loops: Destination,
     rng: &mut Rng,
 ) -> Result<Tables, NodeError> {
-    let replay = replay::Options { packets_max: options.replay_packets_max };
-    let mut epoch_key = |keys: &EpochKeys| {
-        (route::epoch_byte(keys.epoch), Arc::new(EpochKey::new(keys.mix.clone(), replay, rng)))
-    };
+    let mut epoch_key =
+        |keys: &EpochKeys| (route::epoch_byte(keys.epoch), epoch_key(keys, options, rng));
     let parameters = identity.consensus.parameters();
     Ok(Tables {
         geometry: identity.consensus.geometry(),

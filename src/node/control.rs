@@ -4,6 +4,8 @@
 //! do, by small messages. No I/O and no clock here either, so a whole network of nodes can run in
 //! virtual time.
 
+mod follow;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -19,7 +21,9 @@ use crate::store::StoreError;
 use crate::worker::drops::Drops;
 use crate::worker::rings::{Command, HandOff, Inbox, Parcel, Upcall};
 use crate::worker::slab::{Slot, SlotCache};
-use crate::worker::tables;
+use crate::worker::tables::{self, Tables};
+
+pub use follow::Update;
 
 use super::OwnLoops;
 
@@ -68,6 +72,10 @@ pub struct Parts {
     pub neighbours: u32,
     /// The node's own loops.
     pub loops: OwnLoops,
+    /// Neighbours that the consensus lists.
+    pub peers: usize,
+    /// What the workers read.
+    pub tables: Arc<Tables>,
 }
 
 /// The control side of a node.
@@ -86,13 +94,18 @@ pub struct Control {
     loops: OwnLoops,
     /// The worker that takes in the next of this node's own packets.
     next_worker: usize,
+    peers: usize,
+    degraded: bool,
+    tables: Arc<Tables>,
+    /// Tables that a worker may still read.
+    retired: Vec<Arc<Tables>>,
 }
 
 impl Control {
     /// The control side made of `parts`.
     pub fn new(parts: Parts) -> Self {
-        let Parts { id, links, gateway, workers, upcalls, slots, geometry, neighbours, loops } =
-            parts;
+        let Parts { id, links, gateway, workers, upcalls, slots, .. } = parts;
+        let Parts { geometry, neighbours, loops, peers, tables, .. } = parts;
         let seats = workers
             .into_iter()
             .map(|commands| Seat { commands, backlog: VecDeque::new() })
@@ -111,6 +124,10 @@ impl Control {
             links_up: 0,
             loops,
             next_worker: 0,
+            peers,
+            degraded: false,
+            tables,
+            retired: Vec::new(),
         }
     }
 
@@ -125,6 +142,7 @@ impl Control {
         work += self.send_for_gateway();
         work += self.send_loops(now);
         self.seats.iter_mut().for_each(Seat::catch_up);
+        self.drop_retired_tables();
         work
     }
 

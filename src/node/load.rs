@@ -10,6 +10,9 @@ use crate::config::{self, ConfigError, Detail, NodeFile};
 use crate::host;
 use crate::pki::{Consensus, ConsensusError, KeyError, KeyFolder};
 
+/// Neighbours that a node of a changing network has room for; 3 KB each.
+const NEIGHBOURS_MAX: u32 = 256;
+
 /// Why the files do not make a node.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -74,9 +77,9 @@ impl Identity {
     /// # Errors
     /// When one is missing, damaged, open to others, or not to be trusted.
     pub fn load(file: &NodeFile) -> Result<Self, LoadError> {
-        let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
         let folder = KeyFolder::new(&file.keys);
         let keys = folder.node_keys()?;
+        let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
         let epochs = vec![folder.epoch_keys(consensus.epoch())?];
         Ok(Identity { keys, epochs, consensus })
     }
@@ -95,6 +98,7 @@ impl Options {
             unlisted: file.gateway.unlisted,
             mailboxes: file.gateway.store.clone(),
             mailbox_folder: Some(file.gateway.folder.clone()),
+            neighbours_max: if file.membership.is_some() { NEIGHBOURS_MAX } else { 0 },
             lab: file.detail == Detail::Lab,
             ..Options::default()
         }

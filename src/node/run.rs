@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use super::control::Control;
+use super::control::{Control, Update};
 use super::notify::Notifier;
-use super::{Identity, Node, NodeError, Options, Start, Totals, Wakers, assemble};
+use super::{Identity, Member, Node, NodeError, Options, Start, Totals, Wakers, assemble};
 use crate::clock::{self, Nanos};
 use crate::crypto::random::Rng;
 use crate::host;
@@ -53,7 +54,8 @@ impl Stop {
     }
 }
 
-/// Runs a node on UDP sockets at `address` until `stop`; returns what it counted.
+/// Runs a node on UDP sockets at `address` until `stop`; returns what it counted. A `member`
+/// keeps up with its network meanwhile.
 ///
 /// # Errors
 /// When it cannot start: a wrong identity, an address that is taken, too little memory.
@@ -61,6 +63,7 @@ pub fn run(
     identity: &Identity,
     options: &Options,
     address: SocketAddr,
+    member: Option<Member>,
     stop: &Stop,
 ) -> Result<Totals, NodeError> {
     let notifier = Notifier::from_environment().map_err(NodeError::Notify)?;
@@ -68,13 +71,16 @@ pub fn run(
     let pairs = (0..options.workers).map(|_| wake::pair()).collect::<Result<Vec<_>, _>>()?;
     let (sleepers, workers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     let wakers = Wakers { control: control_waker.clone(), workers };
-    stop.wakes(control_waker);
+    stop.wakes(control_waker.clone());
     let ports = open_ports(identity, options, address)?;
     let start = Start { now: clock::now(), wall: clock::wall() };
     let node = assemble(identity, options, ports, &wakers, start, &mut Rng::from_os())?;
     let Node { mut control, workers } = node;
     let counts: Vec<Arc<Counts>> = workers.iter().map(|worker| worker.counts().clone()).collect();
     let halt = AtomicBool::new(false);
+    let (sender, updates) = mpsc::channel();
+    let start_member = |member: Member| member.start(sender, control_waker);
+    let membering = member.map(start_member).transpose().map_err(NodeError::Thread)?;
 
     let (served, workers) = thread::scope(|scope| {
         let threads: Vec<_> = workers
@@ -87,8 +93,8 @@ pub fn run(
                 scope.spawn(move || work(worker, sleeper, core, halt))
             })
             .collect();
-        let neighbours = identity.neighbours().map_or(0, |all| all.len());
-        let served = serve(&mut control, &mut control_sleeper, &notifier, neighbours, stop);
+        let served = serve(&mut control, &mut control_sleeper, &notifier, &updates, stop);
+        drop(membering);
         drain(&mut control, &counts, options.drain_max);
         halt.store(true, Ordering::Release);
         wakers.workers.iter().for_each(Waker::wake);
@@ -135,20 +141,25 @@ fn serve(
     control: &mut Control,
     sleeper: &mut Sleeper,
     notifier: &Notifier,
-    neighbours: usize,
+    updates: &Receiver<Update>,
     stop: &Stop,
 ) -> Result<(), NodeError> {
     notifier.tell("READY=1");
-    let (mut told, mut connected) = (usize::MAX, false);
+    let (mut told, mut connected) = (None, false);
     while !stop.is_requested() {
+        while let Ok(update) = updates.try_recv() {
+            control.follow(update, clock::now());
+        }
         let work = control.turn(clock::now(), clock::wall());
         if let Some(failure) = control.storage_failure() {
             return Err(failure.into());
         }
-        let up = control.links_up();
-        if up != told {
-            notifier.tell(&format!("STATUS={up} of {neighbours} links up"));
-            told = up;
+        let (up, neighbours) = (control.links_up(), control.peers());
+        let stand = (up, neighbours, control.is_degraded());
+        if told != Some(stand) {
+            let degraded = if control.is_degraded() { "; degraded: an old consensus" } else { "" };
+            notifier.tell(&format!("STATUS={up} of {neighbours} links up{degraded}"));
+            told = Some(stand);
         }
         if up == neighbours && !connected {
             notifier.tell(CONNECTED);

@@ -18,7 +18,9 @@ use super::{
 use crate::clock::{Nanos, UnixMicros};
 use crate::sphinx::Geometry;
 use data_encoding::HEXLOWER;
-use document::{Body, SIGNED_BYTES_MAX, Signature, Signed};
+use document::{Body, Signature, Signed};
+
+pub use document::SIGNED_BYTES_MAX as CONSENSUS_BYTES_MAX;
 use std::collections::HashMap;
 
 /// Version of the format.
@@ -183,10 +185,10 @@ impl Consensus {
         wall: UnixMicros,
         newest_epoch_known: Option<u64>,
     ) -> Result<Self, ConsensusError> {
-        let signed: Signed<'_> = codec::decode(bytes, SIGNED_BYTES_MAX)?;
+        let signed: Signed<'_> = codec::decode(bytes, CONSENSUS_BYTES_MAX)?;
         check_network(signed.body, anchor)?;
         check_signatures(&signed, anchor)?;
-        let body: Body<'_> = codec::decode(signed.body, SIGNED_BYTES_MAX)?;
+        let body: Body<'_> = codec::decode(signed.body, CONSENSUS_BYTES_MAX)?;
         check_time(&body, wall, newest_epoch_known)?;
         body.consensus()
     }

@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 /// Version of the format.
 const VERSION: u32 = 1;
 /// More bytes than a descriptor with all its lists full has.
-const BYTES_MAX: usize = 8 * 1024;
+pub const DESCRIPTOR_BYTES_MAX: usize = 8 * 1024;
 /// Most addresses of a node.
 const ADDRESSES_MAX: usize = 8;
 /// Most epochs for which a node publishes keys: the previous, the current and the next ones.
@@ -117,7 +117,7 @@ impl Descriptor {
     /// # Errors
     /// A reason, when it is not.
     pub fn verify(bytes: &[u8], network: &str) -> Result<Self, DescriptorError> {
-        let signed: Signed<'_> = codec::decode(bytes, BYTES_MAX)?;
+        let signed: Signed<'_> = codec::decode(bytes, DESCRIPTOR_BYTES_MAX)?;
         let head = Head::read(signed.body)?;
         if head.version != VERSION {
             return Err(DescriptorError::UnsupportedVersion(head.version));
@@ -129,7 +129,7 @@ impl Descriptor {
         if !keys::is_signed(&id.0, DOMAIN, signed.body, &signed.signature) {
             return Err(DescriptorError::Changed);
         }
-        let body: Body = codec::decode(signed.body, BYTES_MAX)?;
+        let body: Body = codec::decode(signed.body, DESCRIPTOR_BYTES_MAX)?;
         Ok(Descriptor { signed: bytes.into(), id, link: body.link, fields: body.fields()? })
     }
 

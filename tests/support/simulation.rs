@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use mixline::client::{Client, Connection};
+use mixline::client::{Client, Connection, Record};
 use mixline::clock::{Nanos, UnixMicros};
 use mixline::crypto::random::Rng;
 use mixline::io::memory::{Conditions, MemoryPort, Network};
@@ -21,6 +21,8 @@ pub(crate) struct Simulation {
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node<MemoryPort>>,
     pub(crate) clients: Vec<Client<MemoryPort>>,
+    /// What each client received and nobody took yet.
+    pub(crate) received: Vec<Vec<Vec<u8>>>,
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) now: Nanos,
@@ -64,7 +66,16 @@ impl Simulation {
             })
             .collect();
         let consensus = identities[0].consensus.clone();
-        Simulation { network, nodes, clients: vec![], consensus, events, now: Nanos::ZERO, rng }
+        Simulation {
+            network,
+            nodes,
+            clients: vec![],
+            received: vec![],
+            consensus,
+            events,
+            now: Nanos::ZERO,
+            rng,
+        }
     }
 
     /// Adds a client of the gateway `gateway`.
@@ -80,6 +91,7 @@ impl Simulation {
         let consensus = self.consensus.clone();
         let client = Client::new(connection, consensus, node.id(), keys, self.rng.fork());
         self.clients.push(client);
+        self.received.push(vec![]);
         self.clients.len() - 1
     }
 
@@ -112,7 +124,16 @@ impl Simulation {
             work += node.control.turn(now, wall);
             work += node.workers.iter_mut().map(|worker| worker.turn(now)).sum::<usize>();
         }
-        work + self.clients.iter_mut().map(|client| client.turn(now, wall)).sum::<usize>()
+        for (client, received) in self.clients.iter_mut().zip(&mut self.received) {
+            work += client.turn(now, wall);
+            while let Some(record) = client.record() {
+                client.kept(record.number());
+                if let Record::Message { received: message, .. } = record {
+                    received.push(message.bytes);
+                }
+            }
+        }
+        work
     }
 
     fn next_event(&self) -> Nanos {

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 /// More than four thousand nodes with keys for two epochs each, or two thousand with four.
-pub(super) const SIGNED_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const SIGNED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The signed document: its body, exactly as signed, and the signatures.
 #[derive(Encode, Decode)]

@@ -1,0 +1,271 @@
+//! Who is in the network, where each node stands, and when a consensus is made of it.
+
+use super::Refusal;
+use crate::clock::{Nanos, UnixMicros};
+use crate::crypto::sha256;
+use crate::pki::{
+    Consensus, ConsensusDraft, ConsensusError, Descriptor, Epochs, NodeId, Parameters, PlacedMix,
+    Role, SigningKey, TrustAnchor,
+};
+use std::collections::BTreeMap;
+
+/// More nodes than fit a consensus, if all had keys for four epochs.
+const NODES_MAX: usize = 2000;
+/// How far a node's clock may run ahead.
+const CLOCK_SKEW: UnixMicros = UnixMicros::from_secs(120);
+/// Consensuses that are handed out: of the epochs before, now and next, and one in reserve.
+const CONSENSUSES_MAX: usize = 4;
+
+/// A place in the network, kept for one identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The layer of a mix, the first being 1; none for a gateway.
+    pub layer: Option<u8>,
+    /// How often paths lead through a mix, relative to the others of its layer.
+    pub weight: u32,
+}
+
+/// What the network shall be.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its epochs.
+    pub epochs: Epochs,
+    /// What all agree on.
+    pub parameters: Parameters,
+    /// Who may be in it; without a list, everybody, each mix in the layer that has the fewest.
+    pub seats: Option<BTreeMap<NodeId, Seat>>,
+}
+
+/// What was on disk.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The nodes' descriptors.
+    pub descriptors: Vec<Descriptor>,
+    /// The consensuses that are still valid.
+    pub consensuses: Vec<(Consensus, Vec<u8>)>,
+}
+
+/// The network as the authority sees it.
+#[derive(Debug)]
+pub struct Register {
+    anchor: TrustAnchor,
+    policy: Policy,
+    descriptors: BTreeMap<NodeId, Descriptor>,
+    /// By epoch.
+    published: BTreeMap<u64, (Consensus, hyper::body::Bytes)>,
+    /// Since when nodes can register.
+    started: UnixMicros,
+}
+
+impl Register {
+    /// A register that goes on with what was `kept`.
+    pub fn new(anchor: TrustAnchor, policy: Policy, kept: Kept, started: UnixMicros) -> Self {
+        let descriptors = kept.descriptors.into_iter().map(|one| (one.id(), one)).collect();
+        let published = BTreeMap::new();
+        let mut register = Register { anchor, policy, descriptors, published, started };
+        for (consensus, bytes) in kept.consensuses {
+            register.note(consensus, bytes);
+        }
+        register
+    }
+
+    /// The network's trust anchor.
+    pub fn anchor(&self) -> &TrustAnchor {
+        &self.anchor
+    }
+
+    /// The network's epochs.
+    pub fn epochs(&self) -> Epochs {
+        self.policy.epochs
+    }
+
+    /// How many nodes are registered.
+    pub fn nodes(&self) -> usize {
+        self.descriptors.len()
+    }
+
+    /// The descriptor in `bytes`, if it may be entered.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, bytes: &[u8], wall: UnixMicros) -> Result<Descriptor, Refusal> {
+        let descriptor = Descriptor::verify(bytes, self.anchor.network())?;
+        let id = descriptor.id();
+        self.check_seat(&descriptor)?;
+        let published = descriptor.fields().published;
+        if published.0 > wall.0.saturating_add(CLOCK_SKEW.0) {
+            return Err(Refusal::Future);
+        }
+        let known = self.descriptors.get(&id);
+        if known.is_some_and(|known| known.fields().published > published) {
+            return Err(Refusal::Older);
+        }
+        let epoch = self.policy.epochs.at(wall);
+        if !is_alive(&descriptor, epoch) {
+            return Err(Refusal::NoKeys(epoch));
+        }
+        let others = || self.descriptors.values().filter(|other| other.id() != id);
+        let alive = || others().filter(|other| is_alive(other, epoch));
+        if let Some(shared) = alive().find_map(|other| shared(&descriptor, other)) {
+            return Err(Refusal::Taken(shared));
+        }
+        if known.is_none() && alive().count() >= NODES_MAX {
+            return Err(Refusal::Full);
+        }
+        Ok(descriptor)
+    }
+
+    /// Enters a descriptor that was checked. Returns those whose keys are all over, which are
+    /// forgotten.
+    pub fn enter(&mut self, descriptor: Descriptor, wall: UnixMicros) -> Vec<NodeId> {
+        self.descriptors.insert(descriptor.id(), descriptor);
+        let epoch = self.policy.epochs.at(wall);
+        let over = self.descriptors.values().filter(|one| !is_alive(one, epoch));
+        let over: Vec<_> = over.map(Descriptor::id).collect();
+        over.iter().for_each(|id| drop(self.descriptors.remove(id)));
+        over
+    }
+
+    /// The epoch whose consensus is to be made at `wall`: the current one if it has none, else
+    /// the next one, when its time has come and either all nodes with a seat have registered for
+    /// it or they have been waited for long enough.
+    pub fn due(&self, wall: UnixMicros) -> Option<u64> {
+        self.open_epochs(wall).find(|epoch| self.ready_in(*epoch, wall) == Nanos::ZERO)
+    }
+
+    /// The span after which [`Register::due`] may say something else by itself.
+    pub fn due_in(&self, wall: UnixMicros) -> Nanos {
+        let spans = self.open_epochs(wall).map(|epoch| self.ready_in(epoch, wall));
+        let next = self.policy.epochs.start(self.policy.epochs.at(wall) + 1);
+        spans.fold(Nanos::from_micros(next.0 - wall.0), Nanos::min)
+    }
+
+    /// The consensus of `epoch`, signed; nobody has seen it yet.
+    ///
+    /// # Errors
+    /// Why the nodes that have registered make no network.
+    pub fn sign(
+        &self,
+        epoch: u64,
+        key: &SigningKey,
+        wall: UnixMicros,
+    ) -> Result<(Consensus, Vec<u8>), ConsensusError> {
+        let bytes = self.draft(epoch).sign(&self.anchor, std::slice::from_ref(key));
+        Ok((Consensus::verify(&bytes, &self.anchor, wall, None)?, bytes))
+    }
+
+    /// Notes a consensus that is published from now on. Returns the epochs that are forgotten.
+    pub fn note(&mut self, consensus: Consensus, bytes: Vec<u8>) -> Vec<u64> {
+        self.published.insert(consensus.epoch(), (consensus, bytes.into()));
+        let over = self.published.len().saturating_sub(CONSENSUSES_MAX);
+        let over: Vec<u64> = self.published.keys().copied().take(over).collect();
+        over.iter().for_each(|epoch| drop(self.published.remove(epoch)));
+        over
+    }
+
+    /// The consensus of `epoch`.
+    pub fn consensus(&self, epoch: u64) -> Option<&hyper::body::Bytes> {
+        self.published.get(&epoch).map(|published| &published.1)
+    }
+
+    /// The consensus of the epoch at `wall`, or the last one before it.
+    pub fn current(&self, wall: UnixMicros) -> Option<&hyper::body::Bytes> {
+        let past = self.published.range(..=self.policy.epochs.at(wall));
+        past.last().map(|(_, published)| &published.1)
+    }
+
+    /// The newest epoch that has a consensus.
+    pub fn newest(&self) -> Option<u64> {
+        self.published.last_key_value().map(|(epoch, _)| *epoch)
+    }
+
+    fn check_seat(&self, descriptor: &Descriptor) -> Result<(), Refusal> {
+        let Some(seats) = &self.policy.seats else { return Ok(()) };
+        let seat = seats.get(&descriptor.id()).ok_or(Refusal::NoSeat)?;
+        let role = if seat.layer.is_some() { Role::Mix } else { Role::Gateway };
+        if descriptor.fields().role == role { Ok(()) } else { Err(Refusal::OtherRole(role)) }
+    }
+
+    /// The epochs of now and next that have no consensus yet.
+    fn open_epochs(&self, wall: UnixMicros) -> impl Iterator<Item = u64> {
+        let epoch = self.policy.epochs.at(wall);
+        [epoch, epoch + 1].into_iter().filter(|epoch| !self.published.contains_key(epoch))
+    }
+
+    fn ready_in(&self, epoch: u64, wall: UnixMicros) -> Nanos {
+        let epochs = self.policy.epochs;
+        let published = epochs.publication(epoch);
+        let patience = Nanos(epochs.lead().0 / 2);
+        let waited = UnixMicros(published.0.max(self.started.0) + patience.0 / 1000);
+        let at = if self.is_complete(epoch) { published } else { waited };
+        Nanos::from_micros(at.0.saturating_sub(wall.0))
+    }
+
+    /// Whether every seat is taken by a node with keys for `epoch`.
+    fn is_complete(&self, epoch: u64) -> bool {
+        let has_keys = |id| self.descriptors.get(id).is_some_and(|one| one.epoch(epoch).is_some());
+        self.policy.seats.as_ref().is_some_and(|seats| seats.keys().all(has_keys))
+    }
+
+    fn draft(&self, epoch: u64) -> ConsensusDraft {
+        let epochs = self.policy.epochs;
+        let of_role = |role| {
+            let with_keys = self.descriptors.values().filter(move |one| one.epoch(epoch).is_some());
+            with_keys.filter(move |one| one.fields().role == role)
+        };
+        ConsensusDraft {
+            epoch,
+            epoch_s: epochs.length_s(),
+            valid_from: epochs.publication(epoch),
+            valid_until: epochs.valid_until(epoch),
+            parameters: self.policy.parameters,
+            mixes: self.place(of_role(Role::Mix).collect()),
+            gateways: of_role(Role::Gateway).cloned().collect(),
+        }
+    }
+
+    /// Gives every mix its place: its seat, or the layer that it had before, or that with the
+    /// fewest. Newcomers come in the order of a hash, which none can choose at will.
+    fn place(&self, mut mixes: Vec<&Descriptor>) -> Vec<PlacedMix> {
+        mixes.sort_by_cached_key(|mix| sha256::digest(&[b"mixline layer", &mix.id().0]));
+        let before =
+            |mix: &Descriptor| self.published.last_key_value()?.1.0.node(&mix.id())?.layer();
+        mixes.sort_by_key(|mix| before(mix).is_none());
+        let mut counts = vec![0_usize; usize::from(self.policy.parameters.layers)];
+        let placed = mixes.into_iter().map(|mix| {
+            let seat = self.policy.seats.as_ref().and_then(|seats| seats.get(&mix.id()));
+            let layer = seat.map_or_else(|| before(mix), |seat| seat.layer);
+            let layer = layer.unwrap_or_else(|| emptiest(&counts));
+            if let Some(count) = counts.get_mut(usize::from(layer).wrapping_sub(1)) {
+                *count += 1;
+            }
+            let weight = seat.map_or(1, |seat| seat.weight);
+            PlacedMix { layer, weight, descriptor: mix.clone() }
+        });
+        placed.collect()
+    }
+}
+
+/// The layer with the fewest mixes, the first one of several.
+fn emptiest(counts: &[usize]) -> u8 {
+    let fewest = (1..).zip(counts).min_by_key(|(_, count)| **count);
+    fewest.map_or(1, |(layer, _)| layer)
+}
+
+/// Whether a node has keys for `epoch` or a later one.
+fn is_alive(descriptor: &Descriptor, epoch: u64) -> bool {
+    descriptor.fields().epochs.iter().any(|keys| keys.epoch >= epoch)
+}
+
+/// What two nodes share that must belong to one: a consensus with both would be refused by all.
+fn shared(one: &Descriptor, other: &Descriptor) -> Option<&'static str> {
+    let (mine, theirs) = (one.fields(), other.fields());
+    if mine.name == theirs.name {
+        return Some("name");
+    }
+    if one.link_public() == other.link_public() {
+        return Some("link key");
+    }
+    let taken = mine.addresses.iter().any(|address| theirs.addresses.contains(address));
+    taken.then_some("address")
+}

@@ -1,0 +1,50 @@
+//! `authority run`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::node::start_log;
+use super::{Failure, Status};
+use crate::authority::{Authority, Options};
+use crate::config::{self, AuthorityFile};
+use crate::host;
+use crate::pki::KeyFolder;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuthorityCommand {
+    /// Run a directory authority.
+    Run(RunArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// The authority's configuration.
+    file: PathBuf,
+    /// Stop when the process that started this one ends.
+    #[arg(long)]
+    die_with_parent: bool,
+}
+
+/// Runs an authority until SIGTERM or SIGINT.
+pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    if arguments.die_with_parent {
+        host::die_with_parent();
+    }
+    let AuthorityFile { network, keys, listen, state, policy, log } =
+        AuthorityFile::load(&arguments.file)?;
+    start_log(log);
+    let anchor = config::load_anchor(&network)?;
+    let key = KeyFolder::new(&keys).authority_key("authority")?;
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Failure::new(Status::Failure, format!("cannot hear signals: {error}")))?;
+    let name = anchor.network().to_owned();
+    let authority = Authority::start(Options { anchor, key, policy, listen, state })?;
+    tracing::info!("authority of network {name} on http://{}", authority.address());
+    signals.forever().next();
+    drop(authority);
+    tracing::info!("stopped");
+    Ok(())
+}

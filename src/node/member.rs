@@ -1,0 +1,448 @@
+//! A node as a member of its network: it registers, fetches, rotates its keys, and says what to
+//! follow.
+//!
+//! All of it happens on a thread of its own, so that neither a slow authority nor the making of
+//! a replay filter ever holds up the control thread.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use super::assemble::{epoch_key, peer};
+use super::control::Update;
+use super::notify::Notifier;
+use super::rotation::{Rotation, epochs_in_force};
+use super::{Identity, LoadError, NodeError, Options, Stop, neighbours};
+use crate::clock::{self, Nanos, UnixMicros};
+use crate::config::{self, Membership, NodeFile};
+use crate::crypto::random::Rng;
+use crate::directory::{self, AuthorityAddress, Backoff, Directory};
+use crate::io::wake::Waker;
+use crate::link::Peer;
+use crate::pki::{
+    Consensus, Descriptor, DescriptorError, DescriptorFields, Epochs, KeyError, KeyFolder, NodeId,
+    NodeKeys,
+};
+
+/// The longest sleep: the wall clock may be set meanwhile.
+const SLEEP_MAX: Nanos = Nanos::from_secs(10);
+/// How soon a wish to stop is seen before the node runs.
+const LOOK: Nanos = Nanos::from_millis(100);
+/// How much longer the start may take than the service manager allows, in microseconds: more than
+/// the longest sleep and the slowest authority.
+const START_US: u64 = 60_000_000;
+/// The longest pause between two tries to register.
+const PAUSE_MAX: Nanos = Nanos::from_secs(60);
+
+/// An authority, and how far it has heard of us.
+#[derive(Debug)]
+struct Registration {
+    authority: AuthorityAddress,
+    /// The epoch in which it has taken our descriptor.
+    done: Option<u64>,
+    backoff: Backoff,
+}
+
+/// What is followed: compared with the last, it says whether there is anything new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stand {
+    current: u64,
+    newest: u64,
+    epochs: Vec<u64>,
+    degraded: bool,
+}
+
+/// A member of a network that has authorities.
+#[derive(Debug)]
+pub struct Member {
+    membership: Membership,
+    network: String,
+    folder: KeyFolder,
+    keys: NodeKeys,
+    directory: Directory,
+    rotation: Rotation,
+    registrations: Vec<Registration>,
+    /// How long after an epoch's start the node registers; at once in the first one.
+    register_delay: Nanos,
+    epoch: u64,
+    followed: Option<Arc<Consensus>>,
+    /// The consensus before the followed one, until the epoch in which it was replaced is over.
+    before: Option<Arc<Consensus>>,
+    /// What was said last, and for which epochs replay filters were made.
+    told: Option<Stand>,
+    filtered: Vec<u64>,
+    warned: bool,
+    options: Options,
+    rng: Rng,
+}
+
+impl Member {
+    /// The member that the node's file describes; none if it names no authority.
+    ///
+    /// # Errors
+    /// When the trust anchor or the node's keys cannot be loaded.
+    pub fn load(file: &NodeFile, options: &Options) -> Result<Option<Self>, LoadError> {
+        let Some(membership) = file.membership.clone() else { return Ok(None) };
+        let anchor = config::load_anchor(&file.network)?;
+        let network = anchor.network().to_owned();
+        let folder = KeyFolder::new(&file.keys);
+        let keys = folder.node_keys()?;
+        let mut rng = Rng::from_os();
+        let authorities = membership.authorities.clone();
+        let options_of_directory =
+            directory::Options { anchor, authorities, kept: file.consensus.clone() };
+        let registrations = membership.authorities.iter().map(|authority| Registration {
+            authority: authority.clone(),
+            done: None,
+            backoff: Backoff::default(),
+        });
+        Ok(Some(Member {
+            registrations: registrations.collect(),
+            epoch: membership.epochs.at(clock::wall()),
+            membership,
+            network,
+            rotation: Rotation::new(folder.clone()),
+            folder,
+            keys,
+            directory: Directory::open(options_of_directory, clock::wall(), rng.fork()),
+            register_delay: Nanos::ZERO,
+            followed: None,
+            before: None,
+            told: None,
+            filtered: Vec::new(),
+            warned: false,
+            options: options.clone(),
+            rng,
+        }))
+    }
+
+    /// Registers and fetches until a consensus lists this node, or `stop` is requested: then
+    /// none. The service manager is told what is waited for.
+    ///
+    /// # Errors
+    /// When the keys cannot be read or stored, or are not those of the node that is listed.
+    pub fn join(&mut self, stop: &Stop) -> Result<Option<Identity>, JoinError> {
+        let notifier = Notifier::from_environment()?;
+        runtime()?.block_on(async {
+            let mut said = String::new();
+            loop {
+                self.rotate(clock::wall())?;
+                let why = match self.identity()? {
+                    Ok(identity) => return Ok(Some(identity)),
+                    Err(why) => why,
+                };
+                if why != said {
+                    tracing::info!("waiting: {why}");
+                    said = why;
+                }
+                notifier.tell(&format!("EXTEND_TIMEOUT_USEC={START_US}\nSTATUS=waiting: {said}"));
+                tokio::select! {
+                    () = self.step() => {}
+                    () = requested(stop) => return Ok(None),
+                }
+            }
+        })
+    }
+
+    /// Goes on with it on a thread, which ends when what is returned is dropped. What to follow
+    /// goes into `updates`, and `waker` wakes the reader.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(mut self, updates: Sender<Update>, waker: Waker) -> std::io::Result<Membering> {
+        let runtime = runtime()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("directory".into()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped => {}
+                    () = self.keep_up(updates, waker) => {}
+                }
+            });
+        })?;
+        Ok(Membering { stop: Some(stop), thread: Some(thread) })
+    }
+
+    async fn keep_up(&mut self, updates: Sender<Update>, waker: Waker) {
+        loop {
+            if let Err(error) = self.rotate(clock::wall()) {
+                self.warn(&format!("cannot rotate the epoch keys: {error}"));
+            }
+            if let Some(update) = self.update(clock::wall()) {
+                if updates.send(update).is_err() {
+                    return; // the node has ended
+                }
+                waker.wake();
+            }
+            self.step().await;
+        }
+    }
+
+    /// Does what is due at the authorities, or sleeps until something is.
+    async fn step(&mut self) {
+        let (now, wall) = (clock::now(), clock::wall());
+        if self.register_in(now, wall) == Nanos::ZERO {
+            return self.register(now, wall).await;
+        }
+        if self.directory.fetch_in(now, wall) == Nanos::ZERO {
+            return self.fetch(now, wall).await;
+        }
+        let next = self.membership.epochs.start(self.membership.epochs.at(wall) + 1);
+        let span = Nanos::from_micros(next.0.saturating_sub(wall.0))
+            .min(self.register_in(now, wall))
+            .min(self.directory.fetch_in(now, wall))
+            .min(SLEEP_MAX);
+        tokio::time::sleep(span.as_duration()).await;
+    }
+
+    /// Enters the epoch of `wall`: chooses what to follow, makes and erases keys.
+    fn rotate(&mut self, wall: UnixMicros) -> Result<(), KeyError> {
+        let epochs = self.membership.epochs;
+        let now = epochs.at(wall);
+        if now != self.epoch {
+            self.epoch = now;
+            self.before = None;
+            self.register_delay = self.rng.between(Nanos::ZERO, epochs.lead());
+        }
+        let current = self.directory.current(wall).filter(|current| self.fits(current)).cloned();
+        if let Some(current) = current {
+            let followed = self.followed.as_ref().map(|followed| followed.epoch());
+            if followed != Some(current.epoch()) {
+                self.before = self.followed.replace(current);
+            }
+        }
+        self.rotation.turn(&self.epochs_in_force(), now, &mut self.rng)
+    }
+
+    fn epochs_in_force(&self) -> Vec<u64> {
+        let epoch = |consensus: &Arc<Consensus>| consensus.epoch();
+        let (before, followed) = (self.before.as_ref(), self.followed.as_ref());
+        epochs_in_force(before.map(epoch), followed.map(epoch), self.epoch)
+    }
+
+    /// Whether a running node can follow `consensus`: its memory was made for these packets.
+    fn fits(&self, consensus: &Consensus) -> bool {
+        let Some(followed) = &self.followed else { return true };
+        let (ours, theirs) = (followed.parameters(), consensus.parameters());
+        ours.geometry == theirs.geometry && ours.delay_mean == theirs.delay_mean
+    }
+
+    /// The node as the followed consensus lists it; why not, if it is worth waiting for the next.
+    fn identity(&mut self) -> Result<Result<Identity, String>, JoinError> {
+        let Some(consensus) = self.followed.clone() else {
+            return Ok(Err("no consensus yet".to_owned()));
+        };
+        let epochs = Epochs::of(&consensus);
+        if epochs != Some(self.membership.epochs) {
+            let found_s = epochs.map_or(0, Epochs::length_s);
+            return Err(JoinError::Epochs { found_s, own_s: self.membership.epochs.length_s() });
+        }
+        let keys = self.folder.node_keys()?;
+        let in_force = self.rotation.keys().iter().map(|keys| self.folder.epoch_keys(keys.epoch));
+        let identity = Identity { keys, epochs: in_force.collect::<Result<_, _>>()?, consensus };
+        match identity.listed() {
+            Ok(_) => {
+                self.filtered = identity.epochs.iter().map(|keys| keys.epoch).collect();
+                Ok(Ok(identity))
+            }
+            Err(error @ NodeError::OtherKey { kind: "link", .. }) => Err(error.into()),
+            Err(error) => {
+                Ok(Err(format!("consensus of epoch {}: {error}", identity.consensus.epoch())))
+            }
+        }
+    }
+
+    fn register_in(&self, now: Nanos, wall: UnixMicros) -> Nanos {
+        let start = self.membership.epochs.start(self.epoch);
+        let due = UnixMicros(start.0.saturating_add(self.register_delay.0 / 1000));
+        let due = Nanos::from_micros(due.0.saturating_sub(wall.0));
+        let missing = self.registrations.iter().filter(|one| one.done != Some(self.epoch));
+        missing.map(|one| one.backoff.pause(now).max(due)).min().unwrap_or(Nanos::NEVER)
+    }
+
+    async fn register(&mut self, now: Nanos, wall: UnixMicros) {
+        let descriptor = match self.descriptor(wall) {
+            Ok(descriptor) => descriptor,
+            Err(error) => return self.put_off(now, &format!("cannot describe this node: {error}")),
+        };
+        for place in 0..self.registrations.len() {
+            let registration = &mut self.registrations[place];
+            if registration.done == Some(self.epoch)
+                || registration.backoff.pause(now) > Nanos::ZERO
+            {
+                continue;
+            }
+            match directory::register(&registration.authority, &descriptor).await {
+                Ok(()) => {
+                    registration.done = Some(self.epoch);
+                    registration.backoff = Backoff::default();
+                    tracing::debug!(
+                        "registered at {} for epoch {}",
+                        registration.authority,
+                        self.epoch
+                    );
+                }
+                Err(error) => {
+                    let pause_max = pause_max(self.membership.epochs);
+                    registration.backoff.fail(now, pause_max, &mut self.rng);
+                    self.warn(&format!("cannot register: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Puts every registration off, after a fault of our own.
+    fn put_off(&mut self, now: Nanos, fault: &str) {
+        let pause_max = pause_max(self.membership.epochs);
+        for registration in &mut self.registrations {
+            registration.backoff.fail(now, pause_max, &mut self.rng);
+        }
+        self.warn(fault);
+    }
+
+    fn descriptor(&self, wall: UnixMicros) -> Result<Descriptor, DescriptorError> {
+        let Membership { name, role, addresses, .. } = self.membership.clone();
+        let fields = DescriptorFields {
+            network: self.network.clone(),
+            name,
+            role,
+            addresses,
+            epochs: self.rotation.public(self.epoch),
+            published: wall,
+        };
+        Descriptor::sign(&fields, &self.keys)
+    }
+
+    async fn fetch(&mut self, now: Nanos, wall: UnixMicros) {
+        match self.directory.fetch(now, wall).await {
+            Ok(consensus) => {
+                if self.warned && self.directory.is_up_to_date(wall) {
+                    tracing::info!("consensus of epoch {} fetched", consensus.epoch());
+                    self.warned = false;
+                }
+                if !self.fits(&consensus) {
+                    tracing::error!("the network's packets or delays changed: restart this node");
+                }
+            }
+            Err(error) if self.followed.is_some() && !self.directory.is_up_to_date(wall) => {
+                let epoch = self.epoch;
+                self.warn(&format!("no consensus of epoch {epoch}, the last one is used: {error}"));
+            }
+            Err(error) => tracing::debug!("{error}"),
+        }
+    }
+
+    /// Warns once, until a consensus comes in time again.
+    fn warn(&mut self, fault: &str) {
+        if !self.warned {
+            self.warned = true;
+            tracing::warn!("{fault}");
+        }
+    }
+
+    /// What to follow, if that is something else than what was said last.
+    fn update(&mut self, wall: UnixMicros) -> Option<Update> {
+        let consensus = self.followed.clone()?;
+        let stand = Stand {
+            current: consensus.epoch(),
+            newest: self.directory.newest().map_or(0, |newest| newest.epoch()),
+            epochs: self.rotation.keys().iter().map(|keys| keys.epoch).collect(),
+            degraded: !self.directory.is_up_to_date(wall),
+        };
+        if self.told.as_ref() == Some(&stand) {
+            return None;
+        }
+        let Stand { epochs, degraded, .. } = stand.clone();
+        self.told = Some(stand);
+        self.filtered.retain(|epoch| epochs.contains(epoch));
+        let fresh = self.rotation.keys().iter().filter(|keys| !self.filtered.contains(&keys.epoch));
+        let fresh: Vec<_> =
+            fresh.map(|keys| (keys.epoch, epoch_key(keys, &self.options, &mut self.rng))).collect();
+        self.filtered.extend(fresh.iter().map(|(epoch, _)| *epoch));
+        let kem = self.rotation.keys().iter().rev().map(|keys| keys.kem.clone()).collect();
+        Some(Update { peers: self.peers(), consensus, epochs, fresh, kem, degraded })
+    }
+
+    /// The neighbours by all consensuses that count: the newest first, so that a node that has
+    /// moved is found where it is now.
+    fn peers(&self) -> Vec<Peer> {
+        let id = self.keys.identity.id();
+        let followed = self.followed.as_ref().map_or(0, |followed| followed.epoch());
+        let ahead = self.directory.at_hand().iter().rev();
+        let ahead = ahead.filter(|consensus| consensus.epoch() > followed && self.fits(consensus));
+        let mut peers: Vec<Peer> = Vec::new();
+        for consensus in ahead.chain(&self.followed).chain(&self.before) {
+            for candidate in peers_by(consensus, id) {
+                let is_new =
+                    |one: &Peer| one.id != candidate.id && one.address != candidate.address;
+                if peers.iter().all(is_new) {
+                    peers.push(candidate);
+                }
+            }
+        }
+        peers
+    }
+}
+
+/// The neighbours of `id` by one consensus; none if it does not list it.
+fn peers_by(consensus: &Consensus, id: NodeId) -> Vec<Peer> {
+    let Ok(neighbours) = neighbours(consensus, id) else { return Vec::new() };
+    neighbours.into_iter().filter_map(|node| peer(node, consensus.epoch())).collect()
+}
+
+/// Why a node cannot join its network.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The consensus lists this node, but not as it is.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The network has other epochs.
+    #[error("the network has epochs of {found_s} s, `directory.epoch` says {own_s} s")]
+    Epochs {
+        /// By the consensus.
+        found_s: u64,
+        /// By the configuration.
+        own_s: u64,
+    },
+    /// The system gives no sockets.
+    #[error("cannot ask the authorities: no thread or socket: {0}")]
+    Start(#[from] std::io::Error),
+}
+
+/// The thread of a [`Member`]. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Membering {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Membering {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to tell; a panic in it has ended the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// The longest pause between two tries to register: several fit into an epoch.
+fn pause_max(epochs: Epochs) -> Nanos {
+    Nanos(epochs.length().0 / 8).min(PAUSE_MAX)
+}
+
+async fn requested(stop: &Stop) {
+    while !stop.is_requested() {
+        tokio::time::sleep(LOOK.as_duration()).await;
+    }
+}

@@ -1,0 +1,166 @@
+//! A node's keys of each epoch: made ahead, kept through their grace, then erased from disk.
+
+use crate::crypto::random::Rng;
+use crate::pki::{EpochKeys, EpochPublic, KeyError, KeyFolder};
+
+/// Which epochs' packets a node takes: of the consensus before, in grace, of the one that is
+/// followed, of now and of the next epoch. At most three; what is in grace gives way.
+pub(super) fn epochs_in_force(before: Option<u64>, followed: Option<u64>, now: u64) -> Vec<u64> {
+    let mut epochs = vec![now, now + 1];
+    for epoch in followed.into_iter().chain(before) {
+        if !epochs.contains(&epoch) && epochs.len() < crate::worker::tables::EPOCHS_MAX {
+            epochs.push(epoch);
+        }
+    }
+    epochs.sort_unstable();
+    epochs
+}
+
+/// The keys in force, as they lie in the key folder.
+#[derive(Debug)]
+pub(super) struct Rotation {
+    folder: KeyFolder,
+    /// In ascending order of their epochs.
+    keys: Vec<EpochKeys>,
+}
+
+impl Rotation {
+    pub(super) fn new(folder: KeyFolder) -> Self {
+        Rotation { folder, keys: Vec::new() }
+    }
+
+    /// Sees to it that the keys of `epochs` are at hand, and no others: makes those of `now` and
+    /// the next epoch if there are none, and erases what is over.
+    ///
+    /// # Errors
+    /// When a key cannot be read or stored. What cannot be erased is said in the log.
+    pub(super) fn turn(&mut self, epochs: &[u64], now: u64, rng: &mut Rng) -> Result<(), KeyError> {
+        let stored = self.folder.epochs()?;
+        self.keys.retain(|keys| epochs.contains(&keys.epoch));
+        for epoch in epochs {
+            if self.keys.iter().all(|keys| keys.epoch != *epoch) {
+                let keys = match stored.contains(epoch) {
+                    true => Some(self.load(*epoch, rng)?),
+                    false if *epoch >= now => Some(self.make(*epoch, rng)?),
+                    false => None,
+                };
+                self.keys.extend(keys);
+            }
+        }
+        self.keys.sort_unstable_by_key(|keys| keys.epoch);
+        for over in stored.into_iter().filter(|epoch| !epochs.contains(epoch)) {
+            match self.folder.erase_epoch_keys(over) {
+                Ok(()) => tracing::debug!("keys of epoch {over} erased"),
+                Err(error) => tracing::warn!("keys of epoch {over} are not erased: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys in force, in ascending order of their epochs.
+    pub(super) fn keys(&self) -> &[EpochKeys] {
+        &self.keys
+    }
+
+    /// What is published in `epoch`: its keys and those of the next.
+    pub(super) fn public(&self, epoch: u64) -> Vec<EpochPublic> {
+        let published = self.keys.iter().filter(|keys| keys.epoch >= epoch);
+        published.map(EpochPublic::of).collect()
+    }
+
+    /// Loads a key file. One that was cut off, when the machine went down while it was made, has
+    /// never been used: it is made again.
+    fn load(&self, epoch: u64, rng: &mut Rng) -> Result<EpochKeys, KeyError> {
+        match self.folder.epoch_keys(epoch) {
+            Err(KeyError::Format { path, fault, .. }) => {
+                tracing::warn!("{}: {fault}: made again", path.display());
+                self.folder.erase_epoch_keys(epoch)?;
+                self.make(epoch, rng)
+            }
+            other => other,
+        }
+    }
+
+    fn make(&self, epoch: u64, rng: &mut Rng) -> Result<EpochKeys, KeyError> {
+        let keys = EpochKeys::generate(epoch, rng);
+        self.folder.create_epoch_keys(&keys)?;
+        tracing::debug!("keys of epoch {epoch} made");
+        Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::PathBuf;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let unique = format!("mixline-rotation-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(unique);
+            fs::create_dir(&path).unwrap();
+            Scratch(path)
+        }
+
+        fn rotation(&self) -> Rotation {
+            Rotation::new(KeyFolder::with_credentials(&self.0, None))
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn epochs(rotation: &Rotation) -> Vec<u64> {
+        rotation.keys().iter().map(|keys| keys.epoch).collect()
+    }
+
+    #[test]
+    fn the_epochs_in_force_are_at_most_three_and_those_in_use_come_first() {
+        assert_eq!(epochs_in_force(None, None, 7), [7, 8]);
+        assert_eq!(epochs_in_force(Some(6), Some(7), 7), [6, 7, 8]);
+        assert_eq!(epochs_in_force(Some(6), Some(8), 7), [6, 7, 8]);
+        // Without a newer consensus, the keys of the last one stay in use.
+        assert_eq!(epochs_in_force(None, Some(3), 7), [3, 7, 8]);
+        assert_eq!(epochs_in_force(Some(2), Some(3), 7), [3, 7, 8]);
+    }
+
+    #[test]
+    fn keys_are_made_ahead_kept_over_a_restart_and_erased_after_their_grace() {
+        let scratch = Scratch::new("turn");
+        let mut rng = Rng::from_seed([1; 32]);
+        let mut rotation = scratch.rotation();
+        rotation.turn(&epochs_in_force(None, None, 7), 7, &mut rng).unwrap();
+        assert_eq!(epochs(&rotation), [7, 8]);
+        let eight = rotation.keys()[1].mix.public();
+
+        let mut rotation = scratch.rotation();
+        rotation.turn(&epochs_in_force(Some(7), Some(8), 8), 8, &mut rng).unwrap();
+        assert_eq!(epochs(&rotation), [7, 8, 9]);
+        assert_eq!(rotation.keys()[1].mix.public(), eight);
+        let published: Vec<_> = rotation.public(8).iter().map(|keys| keys.epoch).collect();
+        assert_eq!(published, [8, 9]);
+
+        rotation.turn(&epochs_in_force(Some(8), Some(9), 9), 9, &mut rng).unwrap();
+        assert_eq!(epochs(&rotation), [8, 9, 10]);
+        assert!(!scratch.0.join("epoch-7.key").exists());
+    }
+
+    #[test]
+    fn a_key_file_that_was_cut_off_is_made_again() {
+        let scratch = Scratch::new("cut");
+        let mut rng = Rng::from_seed([2; 32]);
+        fs::write(scratch.0.join("epoch-8.key"), b"").unwrap();
+        use std::os::unix::fs::PermissionsExt as _;
+        let closed = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(scratch.0.join("epoch-8.key"), closed).unwrap();
+        let mut rotation = scratch.rotation();
+        rotation.turn(&[7, 8], 7, &mut rng).unwrap();
+        assert_eq!(epochs(&rotation), [7, 8]);
+    }
+}
