@@ -9,9 +9,11 @@
 
 pub mod configuration;
 pub mod consensus;
+pub mod envelope;
 pub mod handshake;
 pub mod link_open;
 mod pair;
+pub mod reassembly;
 pub mod unwrap;
 pub mod wire;
 
@@ -29,8 +31,10 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "configuration", run: configuration::run, seeds: configuration::seeds },
     Target { name: "consensus", run: consensus::run, seeds: consensus::seeds },
+    Target { name: "envelope", run: envelope::run, seeds: envelope::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "link_open", run: link_open::run, seeds: link_open::seeds },
+    Target { name: "reassembly", run: reassembly::run, seeds: reassembly::seeds },
     Target { name: "unwrap", run: unwrap::run, seeds: unwrap::seeds },
     Target { name: "wire", run: wire::run, seeds: wire::seeds },
 ];

@@ -120,9 +120,7 @@ impl Inbox {
         if self.partial.get(&id).is_some_and(Partial::is_whole) {
             return self.finish(id);
         }
-        while self.held_bytes > HELD_BYTES_MAX {
-            self.counts.evicted += u64::from(self.drop_first());
-        }
+        self.evict();
         None
     }
 
@@ -204,6 +202,13 @@ impl Inbox {
         Some(Received { id, bytes, letters })
     }
 
+    /// Makes room, if more is held than may be.
+    fn evict(&mut self) {
+        while self.held_bytes > HELD_BYTES_MAX && self.drop_first() {
+            self.counts.evicted += 1;
+        }
+    }
+
     /// Drops the unfinished message whose last part came the longest ago.
     fn drop_first(&mut self) -> bool {
         let first = self.by_turn.first_key_value().map(|(_, id)| *id);
@@ -218,5 +223,144 @@ impl Inbox {
             self.letters.remove(&letter);
         }
         Some(partial)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::random::Rng;
+    use crate::message::fragment::Cut;
+
+    const NOW: Nanos = Nanos::from_secs(1);
+
+    struct Sender {
+        secret: x25519::Secret,
+        rng: Rng,
+    }
+
+    impl Sender {
+        fn new(seed: u8) -> Self {
+            let mut rng = Rng::from_seed([seed; 32]);
+            Sender { secret: x25519::Secret::random(&mut rng), rng }
+        }
+
+        fn inbox(&self) -> Inbox {
+            Inbox::new(self.secret.clone())
+        }
+
+        /// The envelope of one part of `message`, cut into parts of ten bytes.
+        fn seal(&mut self, id: MessageId, message: &[u8], number: u32) -> Vec<u8> {
+            let cut = Cut::new(message.len(), 10).unwrap();
+            let content = message[cut.range(number).unwrap()].to_vec();
+            let part = Part { id, number, cut, content };
+            envelope::seal(&part, &self.secret.public(), &mut self.rng).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_message_is_given_once_in_whatever_order_and_how_often_its_parts_come() {
+        let mut sender = Sender::new(1);
+        let mut inbox = sender.inbox();
+        let message: Vec<u8> = (0..35).collect();
+        let parts: Vec<_> = (0..4).map(|number| sender.seal([1; 16], &message, number)).collect();
+        for (letter, number) in [(1, 3), (2, 1), (3, 1), (4, 0)] {
+            assert_eq!(inbox.take(letter, &parts[number], NOW), None);
+        }
+        let received = inbox.take(5, &parts[2], NOW);
+        assert_eq!(received, Some(Received { id: [1; 16], bytes: message }));
+        for (letter, part) in (6..).zip(&parts) {
+            assert_eq!(inbox.take(letter, part, NOW), None);
+        }
+        let counts = Counts { parts: 4, messages: 1, duplicates: 5, ..Counts::default() };
+        assert_eq!((inbox.counts(), inbox.held_bytes()), (counts, 0));
+    }
+
+    #[test]
+    fn letters_are_held_until_their_message_is_whole_or_stored_elsewhere() {
+        let mut sender = Sender::new(2);
+        let mut inbox = sender.inbox();
+        let (long, short) = ([1; 100], [2; 20]);
+        assert_eq!(inbox.first_held(), None);
+        inbox.take(3, &sender.seal([1; 16], &long, 0), NOW);
+        inbox.take(4, &sender.seal([2; 16], &short, 0), NOW);
+        inbox.take(5, &sender.seal([1; 16], &long, 1), NOW);
+        inbox.take(6, &[0; 200], NOW);
+        assert_eq!(inbox.first_held(), Some(3));
+        inbox.stored(3);
+        assert_eq!(inbox.first_held(), Some(4));
+        assert!(inbox.take(7, &sender.seal([2; 16], &short, 1), NOW).is_some());
+        assert_eq!(inbox.first_held(), Some(5));
+        // A copy of a part in another letter may be acknowledged; the same letter still may not.
+        inbox.take(8, &sender.seal([1; 16], &long, 1), NOW);
+        inbox.take(5, &sender.seal([1; 16], &long, 1), NOW);
+        assert_eq!((inbox.first_held(), inbox.letters.len()), (Some(5), 1));
+        inbox.stored(u64::MAX);
+        assert_eq!(inbox.first_held(), None);
+    }
+
+    #[test]
+    fn a_part_that_contradicts_the_others_changes_nothing() {
+        let mut sender = Sender::new(3);
+        let mut inbox = sender.inbox();
+        inbox.take(1, &sender.seal([1; 16], &[1; 20], 0), NOW);
+        inbox.take(2, &sender.seal([1; 16], &[9; 35], 1), NOW);
+        assert_eq!(inbox.counts().contradictory, 1);
+        let received = inbox.take(3, &sender.seal([1; 16], &[1; 20], 1), NOW);
+        assert_eq!(received.map(|received| received.bytes), Some(vec![1; 20]));
+    }
+
+    #[test]
+    fn a_message_of_which_no_more_comes_is_dropped_after_a_day() {
+        let mut sender = Sender::new(4);
+        let mut inbox = sender.inbox();
+        inbox.take(1, &sender.seal([1; 16], &[1; 30], 0), NOW);
+        inbox.take(2, &sender.seal([2; 16], &[1; 30], 0), NOW + NOW);
+        inbox.take(3, &sender.seal([1; 16], &[1; 30], 1), NOW + NOW + NOW);
+        assert_eq!(inbox.next_deadline(), NOW + NOW + PARTIAL_SPAN_MAX);
+        inbox.tick(NOW + NOW + PARTIAL_SPAN_MAX);
+        assert_eq!((inbox.counts().expired, inbox.first_held()), (1, Some(1)));
+        let received = inbox.take(4, &sender.seal([1; 16], &[1; 30], 2), PARTIAL_SPAN_MAX);
+        assert!(received.is_some() && inbox.held_bytes() == 0);
+        assert_eq!(inbox.next_deadline(), Nanos::NEVER);
+    }
+
+    /// Without envelopes: opening so many takes minutes.
+    fn junk(inbox: &mut Inbox, number: u64) {
+        let mut id = [0xff; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        let cut = Cut::new(MESSAGE_BYTES_MAX, CONTENT_BYTES).unwrap();
+        let part = Part { id, number: 0, cut, content: vec![0; CONTENT_BYTES] };
+        assert!(inbox.hold(part, number, NOW));
+        inbox.evict();
+    }
+
+    #[test]
+    fn junk_does_not_push_out_a_message_of_which_parts_keep_coming() {
+        let mut sender = Sender::new(5);
+        let mut inbox = sender.inbox();
+        let message = [7; 40];
+        let mut letters = 1_000_000..;
+        for number in 0..3 {
+            inbox.take(0, &sender.seal([1; 16], &message, number), NOW);
+            for _ in 0..JUNK_LETTERS_MIN {
+                junk(&mut inbox, letters.next().unwrap());
+                assert!(inbox.held_bytes() <= HELD_BYTES_MAX);
+            }
+        }
+        assert!(inbox.counts().evicted > 0);
+        let received = inbox.take(0, &sender.seal([1; 16], &message, 3), NOW);
+        assert_eq!(received.map(|received| received.bytes), Some(message.to_vec()));
+    }
+
+    #[test]
+    fn junk_that_came_first_keeps_no_message_out() {
+        let mut sender = Sender::new(6);
+        let mut inbox = sender.inbox();
+        for number in 0..2 * JUNK_LETTERS_MIN as u64 {
+            junk(&mut inbox, number);
+        }
+        assert_eq!(inbox.take(0, &sender.seal([1; 16], &[7; 20], 0), NOW), None);
+        assert!(inbox.take(0, &sender.seal([1; 16], &[7; 20], 1), NOW).is_some());
     }
 }

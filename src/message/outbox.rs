@@ -10,6 +10,7 @@
 mod backoff;
 mod outgoing;
 mod queue;
+mod ring;
 mod tries;
 
 pub use backoff::WAIT_MAX;

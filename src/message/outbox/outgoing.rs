@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use zeroize::Zeroizing;
 
 use super::Failure;
+use super::ring::Place;
 use crate::clock::Nanos;
 use crate::message::MessageId;
 use crate::message::envelope::Part;
@@ -39,12 +40,12 @@ pub(super) struct Outgoing {
     pub(super) rests: u32,
     /// Why it is not delivered, as far as anybody said.
     pub(super) trouble: Failure,
-    /// Whether it stands in the ring of messages with parts that are due.
-    pub(super) in_due_ring: bool,
-    /// Whether it stands in the ring of messages with parts never sent.
-    pub(super) in_fresh_ring: bool,
-    /// Whether its progress is to be reported.
-    pub(super) has_progressed: bool,
+    /// Its place among the messages with parts that are due.
+    pub(super) due_place: Option<Place>,
+    /// Its place among those with parts never sent.
+    pub(super) fresh_place: Option<Place>,
+    /// Its place among those whose progress is to be reported.
+    pub(super) progress_place: Option<Place>,
 }
 
 impl Outgoing {
@@ -60,9 +61,9 @@ impl Outgoing {
             resting_until: None,
             rests: 0,
             trouble: Failure::Unanswered,
-            in_due_ring: false,
-            in_fresh_ring: false,
-            has_progressed: false,
+            due_place: None,
+            fresh_place: None,
+            progress_place: None,
         }
     }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::backoff::Backoff;
 use super::outgoing::Outgoing;
+use super::ring::Ring;
 use super::{Event, Failure};
 use crate::clock::Nanos;
 use crate::crypto::random::Rng;
@@ -36,11 +37,13 @@ pub(super) struct Queue {
     bytes: usize,
     in_flight: usize,
     timers: BTreeSet<(Nanos, MessageId, Timer)>,
-    due: VecDeque<MessageId>,
-    fresh: VecDeque<MessageId>,
+    /// Messages with parts to be sent again.
+    due: Ring,
+    /// Messages with parts that were never sent.
+    fresh: Ring,
     /// Whose turn it is: parts never sent, or those that are due.
     turn_of_fresh: bool,
-    progressed: VecDeque<MessageId>,
+    progressed: Ring,
     ended: VecDeque<Event>,
 }
 
@@ -79,14 +82,11 @@ impl Queue {
 
     /// What happened; a message's end comes after its progress.
     pub(super) fn poll(&mut self) -> Option<Event> {
-        while let Some(id) = self.progressed.pop_front() {
-            if let Some(message) = self.messages.get_mut(&id) {
-                message.has_progressed = false;
-                let (acknowledged, total) = (message.acknowledged(), message.parts());
-                return Some(Event::Progress { id, acknowledged, total });
-            }
-        }
-        self.ended.pop_front()
+        let Some(id) = self.progressed.pop() else { return self.ended.pop_front() };
+        let message = self.messages.get_mut(&id)?;
+        message.progress_place = None;
+        let (acknowledged, total) = (message.acknowledged(), message.parts());
+        Some(Event::Progress { id, acknowledged, total })
     }
 
     /// Does what is due at `now`.
@@ -135,9 +135,8 @@ impl Queue {
         if message.is_delivered() {
             self.remove(id);
             self.ended.push_back(Event::Delivered { id: *id });
-        } else if !message.has_progressed {
-            message.has_progressed = true;
-            self.progressed.push_back(*id);
+        } else if message.progress_place.is_none() {
+            message.progress_place = Some(self.progressed.join(*id));
         }
         true
     }
@@ -151,6 +150,12 @@ impl Queue {
             message.rests = message.rests.saturating_add(1);
             message.resting_until = Some(until);
             self.timers.insert((until, *id, Timer::Resume));
+            if let Some(place) = message.due_place.take() {
+                self.due.leave(place);
+            }
+            if let Some(place) = message.fresh_place.take() {
+                self.fresh.leave(place);
+            }
         }
     }
 
@@ -172,13 +177,15 @@ impl Queue {
         if let Some(until) = message.resting_until {
             self.timers.remove(&(until, *id, Timer::Resume));
         }
-        let rings = [
-            (message.in_due_ring, &mut self.due),
-            (message.in_fresh_ring, &mut self.fresh),
-            (message.has_progressed, &mut self.progressed),
+        let places = [
+            (message.due_place, &mut self.due),
+            (message.fresh_place, &mut self.fresh),
+            (message.progress_place, &mut self.progressed),
         ];
-        for (_, ring) in rings.into_iter().filter(|(is_member, _)| *is_member) {
-            ring.retain(|member| member != id);
+        for (place, ring) in places {
+            if let Some(place) = place {
+                ring.leave(place);
+            }
         }
         true
     }
@@ -189,50 +196,188 @@ impl Queue {
         if message.resting_until.is_some() {
             return;
         }
-        if !message.in_due_ring && message.due_part().is_some() {
-            message.in_due_ring = true;
-            self.due.push_back(*id);
+        if message.due_place.is_none() && message.due_part().is_some() {
+            message.due_place = Some(self.due.join(*id));
         }
-        if !message.in_fresh_ring && message.fresh_part().is_some() {
-            message.in_fresh_ring = true;
-            self.fresh.push_back(*id);
+        if message.fresh_place.is_none() && message.fresh_part().is_some() {
+            message.fresh_place = Some(self.fresh.join(*id));
         }
     }
 
     fn next_due(&mut self) -> Option<(MessageId, u32)> {
-        while let Some(id) = self.due.pop_front() {
-            let Some(message) = self.messages.get_mut(&id) else { continue };
-            message.in_due_ring = false;
-            if message.resting_until.is_none()
-                && let Some(part) = message.due_part()
-            {
+        while let Some(id) = self.due.pop() {
+            let message = self.messages.get_mut(&id)?;
+            message.due_place = None;
+            if let Some(part) = message.due_part() {
                 return Some((id, part));
             }
         }
         None
     }
 
-    /// Those that have their share in flight keep their place. There are at most as many of them
-    /// as parts in flight, so that the search is short.
+    /// Messages that have their share in flight keep their place. There are at most as many of
+    /// them as parts in flight, so that the search is short.
     fn next_fresh(&mut self) -> Option<(MessageId, u32)> {
         let free = WINDOW_PARTS.saturating_sub(self.in_flight);
         if free == 0 {
             return None;
         }
-        for _ in 0..self.fresh.len() {
-            let id = self.fresh.pop_front()?;
-            let Some(message) = self.messages.get_mut(&id) else { continue };
-            if message.resting_until.is_some() {
-                message.in_fresh_ring = false;
-                continue;
-            }
-            let Some(part) = message.fresh_part() else { continue };
-            if message.flights().len() < free {
-                message.in_fresh_ring = false;
-                return Some((id, part));
-            }
-            self.fresh.push_back(id);
+        let has_share = |id: &&MessageId| {
+            self.messages.get(*id).is_some_and(|message| message.flights().len() < free)
+        };
+        let id = *self.fresh.iter().find(has_share)?;
+        let message = self.messages.get_mut(&id)?;
+        if let Some(place) = message.fresh_place.take() {
+            self.fresh.leave(place);
         }
-        None
+        message.fresh_part().map(|part| (id, part))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::fragment::Cut;
+    use crate::pki::{MailboxKeys, NodeId};
+
+    const RETRY: Nanos = Nanos::from_secs(2);
+
+    /// A queue of messages with so many parts each, and their ids.
+    fn queue(parts: &[usize]) -> (Queue, Vec<MessageId>) {
+        let mut queue = Queue::default();
+        let ids: Vec<MessageId> = (1..=u8::MAX).take(parts.len()).map(|n| [n; 16]).collect();
+        for (id, parts) in ids.iter().zip(parts) {
+            queue.insert(*id, message(*parts));
+        }
+        (queue, ids)
+    }
+
+    fn message(parts: usize) -> Outgoing {
+        let to = MailboxKeys::generate(&mut Rng::from_seed([1; 32])).address(NodeId([2; 32]));
+        let cut = Cut::new(parts * 10, 10).unwrap();
+        Outgoing::new(vec![7; parts * 10], cut, &to, Nanos::from_secs(60))
+    }
+
+    fn send(queue: &mut Queue, now: Nanos) -> Option<(MessageId, u32)> {
+        queue.tick(now);
+        let (id, part) = queue.next()?;
+        queue.has_left(&id, part, now + RETRY);
+        Some((id, part))
+    }
+
+    #[test]
+    fn messages_take_turns_whatever_their_size() {
+        let (mut queue, ids) = queue(&[1000, 2, 1]);
+        let sent: Vec<_> = (0..6).filter_map(|_| send(&mut queue, Nanos::ZERO)).collect();
+        let [long, short, single] = ids[..] else { panic!("three messages") };
+        let expected = [(long, 0), (short, 0), (single, 0), (long, 1), (short, 1), (long, 2)];
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn one_message_fills_half_of_the_window_and_a_newcomer_finds_room() {
+        let (mut queue, _) = queue(&[10_000]);
+        while send(&mut queue, Nanos::ZERO).is_some() {}
+        assert_eq!(queue.in_flight, WINDOW_PARTS / 2);
+        queue.insert([9; 16], message(10_000));
+        assert_eq!(send(&mut queue, Nanos::ZERO), Some(([9; 16], 0)));
+        while send(&mut queue, Nanos::ZERO).is_some() {}
+        assert_eq!(queue.in_flight, WINDOW_PARTS / 4 * 3);
+    }
+
+    #[test]
+    fn no_number_of_messages_has_more_in_flight_than_the_window() {
+        let mut queue = Queue::default();
+        for number in 0..u16::try_from(WINDOW_PARTS).unwrap() + 500 {
+            let mut id = [0; 16];
+            id[..2].copy_from_slice(&number.to_be_bytes());
+            queue.insert(id, message(2));
+        }
+        while send(&mut queue, Nanos::ZERO).is_some() {
+            assert!(queue.in_flight <= WINDOW_PARTS);
+        }
+        assert_eq!(queue.in_flight, WINDOW_PARTS);
+    }
+
+    #[test]
+    fn a_part_is_sent_again_when_its_wait_is_over_unless_it_is_acknowledged() {
+        let (mut queue, ids) = queue(&[3]);
+        while send(&mut queue, Nanos::ZERO).is_some() {}
+        assert!(queue.acknowledge(&ids[0], 1) && !queue.acknowledge(&ids[0], 1));
+        assert_eq!(queue.next_deadline(), RETRY);
+        assert_eq!(send(&mut queue, RETRY - Nanos(1)), None);
+        assert_eq!(send(&mut queue, RETRY), Some((ids[0], 0)));
+        // Acknowledged while it is due.
+        assert!(queue.acknowledge(&ids[0], 2));
+        assert_eq!(send(&mut queue, RETRY), None);
+        assert_eq!(queue.message(&ids[0]).unwrap().tries(0), 2);
+        assert!(queue.acknowledge(&ids[0], 0));
+        assert_eq!(queue.poll(), Some(Event::Delivered { id: ids[0] }));
+        assert_eq!((queue.in_flight, queue.bytes(), queue.timers.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_sent_again_and_what_is_new_take_turns() {
+        let (mut queue, ids) = queue(&[20]);
+        for _ in 0..10 {
+            send(&mut queue, Nanos::ZERO);
+        }
+        queue.insert([9; 16], message(20));
+        let sent: Vec<_> = (0..8).filter_map(|_| send(&mut queue, RETRY)).collect();
+        let again = sent.iter().filter(|(id, part)| *id == ids[0] && *part < 10).count();
+        let of_newcomer = sent.iter().filter(|(id, _)| *id == [9; 16]).count();
+        assert_eq!((again, of_newcomer), (4, 2));
+    }
+
+    #[test]
+    fn a_resting_message_lets_the_others_go_on_and_comes_back() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let (mut queue, ids) = queue(&[5, 5]);
+        send(&mut queue, Nanos::ZERO);
+        queue.rest(&ids[0], Failure::MailboxFull, Nanos::ZERO, &mut rng);
+        let mut sent = vec![];
+        while let Some((id, _)) = send(&mut queue, Nanos::ZERO) {
+            sent.push(id);
+        }
+        assert_eq!(sent, [ids[1]; 5]);
+        for part in 0..5 {
+            queue.acknowledge(&ids[1], part);
+        }
+        // The first rest takes from 3 to 4 seconds; the part in flight waits for its end, too.
+        assert_eq!(send(&mut queue, Nanos::from_secs(3) - Nanos(1)), None);
+        let mut sent = vec![];
+        while let Some((_, part)) = send(&mut queue, Nanos::from_secs(4)) {
+            sent.push(part);
+        }
+        sent.sort_unstable();
+        assert_eq!(sent, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_message_fails_at_its_deadline_with_the_last_trouble_and_leaves_nothing() {
+        let mut rng = Rng::from_seed([2; 32]);
+        let (mut queue, ids) = queue(&[5, 5]);
+        while send(&mut queue, Nanos::ZERO).is_some() {}
+        queue.rest(&ids[0], Failure::MailboxFull, Nanos::ZERO, &mut rng);
+        queue.acknowledge(&ids[1], 3);
+        queue.tick(Nanos::from_secs(60));
+        let failed = |id, why| Some(Event::Failed { id, why });
+        assert_eq!(queue.poll(), failed(ids[0], Failure::MailboxFull));
+        assert_eq!(queue.poll(), failed(ids[1], Failure::Unanswered));
+        assert_eq!(queue.poll(), None);
+        assert_eq!((queue.waiting(), queue.bytes(), queue.in_flight), (0, 0, 0));
+        let rings = [&queue.due, &queue.fresh, &queue.progressed];
+        assert_eq!(queue.timers.len() + rings.iter().flat_map(|ring| ring.iter()).count(), 0);
+    }
+
+    #[test]
+    fn progress_nobody_asked_for_is_reported_in_one() {
+        let (mut queue, ids) = queue(&[4]);
+        while send(&mut queue, Nanos::ZERO).is_some() {}
+        for part in 0..3 {
+            queue.acknowledge(&ids[0], part);
+        }
+        let progress = Event::Progress { id: ids[0], acknowledged: 3, total: 4 };
+        assert_eq!((queue.poll(), queue.poll()), (Some(progress), None));
     }
 }
