@@ -43,6 +43,8 @@ enum Command {
     /// Make networks.
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Print an invitation to a gateway.
+    Invite(node::InviteArguments),
     /// Send messages to a mailbox.
     Send(user::SendArguments),
     /// Receive what arrives in a mailbox.
@@ -128,6 +130,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Keygen(arguments) => keys::generate(&arguments)?,
         Command::Key(keys::KeyCommand::Show(arguments)) => keys::show(&arguments)?,
         Command::Network(NetworkCommand::Init(arguments)) => init(&arguments)?,
+        Command::Invite(arguments) => node::invite(&arguments)?,
         Command::Send(arguments) => user::send(&arguments)?,
         Command::Recv(arguments) => user::receive(&arguments)?,
         Command::Demo(arguments) => return run_demo(&arguments),

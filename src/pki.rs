@@ -9,6 +9,7 @@ mod anchor;
 mod codec;
 mod consensus;
 mod descriptor;
+mod invitation;
 mod keys;
 mod mailbox;
 mod parameters;
@@ -17,8 +18,8 @@ pub use anchor::{AnchorError, TrustAnchor};
 pub use codec::CodecError;
 pub use consensus::{Consensus, ConsensusDraft, ConsensusError, Node, PlacedMix};
 pub use descriptor::{Descriptor, DescriptorError, DescriptorFields, EpochPublic, is_reachable};
-pub use keys::EpochKeys;
-pub use keys::{KeyError, KeyFolder, NodeKeys, SigningKey};
+pub use invitation::{Invitation, InvitationError};
+pub use keys::{EpochKeys, InvitationKey, KeyError, KeyFolder, NodeKeys, SigningKey};
 pub use mailbox::{MailboxAddress, MailboxAddressError, MailboxKeys};
 pub use parameters::{Parameters, ParametersError, Rate, Rates};
 

@@ -21,7 +21,7 @@ use crate::host;
 use crate::io::udp::{self, UdpPort};
 use crate::io::wake::{self, Sleeper, Waker};
 use crate::node::load_consensus;
-use crate::pki::{Consensus, MailboxAddress, MailboxKeys, Node, Role};
+use crate::pki::{Consensus, Invitation, MailboxAddress, MailboxKeys, Node, Role};
 
 /// How long a gateway may take to let us in.
 const CONNECT_MAX: Nanos = Nanos::from_secs(15);
@@ -46,6 +46,9 @@ pub(super) struct SendArguments {
     /// The gateway to enter by: its name or identity; the configuration names the default.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
+    /// The invitation to enter by; the configuration names the default.
+    #[arg(long, conflicts_with = "gateway")]
+    invite: Option<Invitation>,
     /// Stop when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
@@ -61,6 +64,9 @@ pub(super) struct ReceiveArguments {
     /// The gateway that keeps the mailbox: its name or identity.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
+    /// The invitation to enter by; the configuration names the default.
+    #[arg(long, conflicts_with = "gateway")]
+    invite: Option<Invitation>,
     /// Stop after so many messages.
     #[arg(long)]
     count: Option<u64>,
@@ -90,7 +96,8 @@ pub(super) fn send(arguments: &SendArguments) -> Result<(), Failure> {
         host::die_with_parent();
     }
     let file = ClientFile::load(&arguments.file)?;
-    let mut session = Session::start(&file, arguments.gateway.as_ref(), None)?;
+    let entry = Entry::choose(&file, arguments.gateway.as_ref(), arguments.invite.as_ref())?;
+    let mut session = Session::start(&file, &entry, None)?;
     let messages = read_messages(arguments, session.waker.clone());
     session.connect()?;
     loop {
@@ -114,9 +121,10 @@ pub(super) fn receive(arguments: &ReceiveArguments) -> Result<(), Failure> {
         host::die_with_parent();
     }
     let file = ClientFile::load(&arguments.file)?;
+    let entry = Entry::choose(&file, arguments.gateway.as_ref(), arguments.invite.as_ref())?;
     let path = arguments.mailbox.as_ref().unwrap_or(&file.mailbox);
     let keys = load_or_make(path)?;
-    let mut session = Session::start(&file, arguments.gateway.as_ref(), Some(keys))?;
+    let mut session = Session::start(&file, &entry, Some(keys))?;
     session.connect()?;
     if let Some(address) = session.client.address() {
         let line = if arguments.json {
@@ -151,11 +159,7 @@ pub(super) fn receive(arguments: &ReceiveArguments) -> Result<(), Failure> {
 }
 
 impl Session {
-    fn start(
-        file: &ClientFile,
-        gateway: Option<&GatewayChoice>,
-        keys: Option<MailboxKeys>,
-    ) -> Result<Self, Failure> {
+    fn start(file: &ClientFile, entry: &Entry, keys: Option<MailboxKeys>) -> Result<Self, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, stop.clone()).map_err(|error| {
@@ -163,8 +167,20 @@ impl Session {
             })?;
         }
         let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
-        let node = choose_gateway(&consensus, gateway.or(file.gateway.as_ref()))?;
-        let address = node.addresses().first().copied().ok_or_else(|| {
+        let wall = clock::wall();
+        let (node, address) = match entry {
+            Entry::Invitation(invitation) => {
+                let checked = invitation.check(&consensus.genesis(), wall);
+                checked.map_err(|error| Failure::new(Status::Configuration, error))?;
+                let gateway = GatewayChoice::Id(invitation.gateway);
+                (choose_gateway(&consensus, Some(&gateway))?, Some(invitation.address))
+            }
+            Entry::Gateway(gateway) => {
+                let node = choose_gateway(&consensus, gateway.as_ref())?;
+                (node, node.addresses().first().copied())
+            }
+        };
+        let address = address.ok_or_else(|| {
             Failure::new(Status::Configuration, format!("gateway {} has no address", node.name()))
         })?;
         let local: SocketAddr = match address {
@@ -175,9 +191,15 @@ impl Session {
         let port = UdpPort::open(&udp::Options::new(local, datagram_bytes))?;
         let (sleeper, waker) = wake::pair()?;
         let mut rng = Rng::from_os();
-        let connection =
-            Connection::new(&consensus, node, port, clock::now(), clock::wall(), &mut rng)
-                .map_err(|error| Failure::new(Status::Configuration, error))?;
+        let connection = match entry {
+            Entry::Invitation(invitation) => {
+                Connection::invited(invitation, port, clock::now(), wall, &mut rng)
+            }
+            Entry::Gateway(_) => {
+                Connection::new(&consensus, node, port, clock::now(), wall, &mut rng)
+            }
+        };
+        let connection = connection.map_err(|error| Failure::new(Status::Configuration, error))?;
         let gateway = format!("{} at {address}", node.name());
         let client = Client::new(connection, consensus.clone(), node.id(), keys, rng);
         Ok(Session { client, gateway, sleeper, waker, stop })
@@ -220,6 +242,33 @@ impl Session {
         self.client.close(clock::now());
         Ok(())
     }
+}
+
+/// How to enter the network: what the command line says comes before what the file says.
+enum Entry {
+    Gateway(Option<GatewayChoice>),
+    Invitation(Box<Invitation>),
+}
+
+impl Entry {
+    fn choose(
+        file: &ClientFile,
+        gateway: Option<&GatewayChoice>,
+        invitation: Option<&Invitation>,
+    ) -> Result<Self, Failure> {
+        Ok(match (gateway, invitation, &file.invitation) {
+            (_, Some(invitation), _) => Entry::Invitation(Box::new(invitation.clone())),
+            (None, None, Some(path)) => Entry::Invitation(Box::new(read_invitation(path)?)),
+            (gateway, None, _) => Entry::Gateway(gateway.or(file.gateway.as_ref()).cloned()),
+        })
+    }
+}
+
+fn read_invitation(path: &Path) -> Result<Invitation, Failure> {
+    let fault = |error: &dyn std::fmt::Display| format!("invitation {}: {error}", path.display());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(Status::InputMissing, fault(&error)))?;
+    text.parse().map_err(|error| Failure::new(Status::Configuration, fault(&error)))
 }
 
 /// The gateway that `wanted` names.

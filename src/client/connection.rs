@@ -10,7 +10,8 @@ use crate::link::{
     self, Action, Capacity, Close, Event, Frame, LinkIndex, Links, Local, Network, Peer, Refusal,
     Sessions,
 };
-use crate::pki::{Consensus, Node};
+use crate::pki::{Consensus, Invitation, Node};
+use crate::sphinx::Geometry;
 
 /// Frames that wait for the caller, at most.
 const RECEIVED_FRAMES_MAX: usize = 4096;
@@ -31,9 +32,12 @@ pub enum ConnectionError {
 
 /// What the link protocol must know of a network.
 pub fn network_of(consensus: &Consensus) -> Network {
-    let geometry = consensus.geometry();
+    network_with(consensus.genesis(), consensus.geometry())
+}
+
+fn network_with(genesis: [u8; 32], geometry: Geometry) -> Network {
     Network {
-        genesis: consensus.genesis(),
+        genesis,
         geometry_hash: geometry.hash(),
         datagram_bytes: geometry.datagram_bytes(),
         sphinx_frame_bytes: geometry.frame_bytes(),
@@ -77,7 +81,39 @@ impl<P: Port> Connection<P> {
             link_public: *gateway.link_public(),
             kem_public: Arc::from(&kem_public[..]),
         };
-        let network = network_of(consensus);
+        Self::dial(network_of(consensus), peer, port, (now, wall), rng)
+    }
+
+    /// A link to the gateway that `invitation` is for: no document is needed, however long this
+    /// client was away.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotReachable`].
+    pub fn invited(
+        invitation: &Invitation,
+        port: P,
+        now: Nanos,
+        wall: UnixMicros,
+        rng: &mut Rng,
+    ) -> Result<Self, ConnectionError> {
+        let peer = Peer {
+            id: invitation.gateway.0,
+            address: invitation.address,
+            link_public: invitation.link_public,
+            kem_public: Arc::from(&invitation.kem_public[..]),
+        };
+        let network = network_with(invitation.genesis, invitation.geometry);
+        Self::dial(network, peer, port, (now, wall), rng)
+    }
+
+    fn dial(
+        network: Network,
+        peer: Peer,
+        port: P,
+        (now, wall): (Nanos, UnixMicros),
+        rng: &mut Rng,
+    ) -> Result<Self, ConnectionError> {
+        let body = vec![0; network.datagram_bytes].into();
         let capacity = Capacity { nodes: 1, clients: 0 };
         let sessions = Sessions::new(&network, capacity, None);
         let options = link::Options::default();
@@ -86,7 +122,7 @@ impl<P: Port> Connection<P> {
         Ok(Connection {
             links,
             sessions,
-            body: vec![0; consensus.geometry().frame_bytes()].into(),
+            body,
             port,
             link,
             peer,

@@ -19,6 +19,8 @@ pub struct ClientFile {
     pub consensus: PathBuf,
     /// The gateway to enter by; without, one is drawn from the consensus.
     pub gateway: Option<GatewayChoice>,
+    /// The file with the invitation to enter by: it names the gateway.
+    pub invitation: Option<PathBuf>,
     /// The file of the mailbox's keys.
     pub mailbox: PathBuf,
 }
@@ -43,6 +45,7 @@ impl ClientFile {
             network: source.beside(&client.network),
             consensus: source.beside(&client.consensus),
             gateway: client.gateway,
+            invitation: client.invitation.map(|path| source.beside(&path)),
             mailbox: source.beside(&client.mailbox),
         })
     }
@@ -107,6 +110,7 @@ struct ClientText {
     #[serde(deserialize_with = "values::path")]
     consensus: PathBuf,
     gateway: Option<GatewayChoice>,
+    invitation: Option<PathBuf>,
     #[serde(default = "mailbox_default", deserialize_with = "values::path")]
     mailbox: PathBuf,
 }

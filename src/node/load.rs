@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Identity, Options};
-use crate::clock;
+use crate::clock::{self, UnixMicros};
 use crate::config::{self, ConfigError, Detail, NodeFile};
 use crate::host;
 use crate::pki::{Consensus, ConsensusError, KeyError, KeyFolder};
+
+/// How long the key of the invited is in force that an unlisted gateway makes: 30 days.
+const INVITATION_KEY_S: u64 = 30 * 86_400;
 
 /// Why the files do not make a node.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +81,16 @@ impl Identity {
         let folder = KeyFolder::new(&file.keys);
         let keys = folder.node_keys()?;
         let epochs = vec![folder.epoch_keys(consensus.epoch())?];
-        Ok(Identity { keys, epochs, consensus })
+        let wall = clock::wall();
+        let invitation = match folder.invitation_key(wall)? {
+            // There is one from the start, so that the first invitation needs no restart.
+            None if file.gateway.unlisted => {
+                let valid_until = UnixMicros::from_secs(wall.as_secs() + INVITATION_KEY_S);
+                Some(folder.extend_invitation_key(valid_until, wall)?)
+            }
+            key => key,
+        };
+        Ok(Identity { keys, epochs, invitation, consensus })
     }
 }
 
