@@ -51,6 +51,8 @@ enum Command {
     /// Run a client for all applications of this user.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Print an invitation to a gateway.
+    Invite(node::InviteArguments),
     /// Send messages to a mailbox.
     Send(user::SendArguments),
     /// Receive what arrives in a mailbox.
@@ -153,6 +155,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Key(keys::KeyCommand::Show(arguments)) => keys::show(&arguments)?,
         Command::Network(NetworkCommand::Init(arguments)) => init(&arguments)?,
         Command::Client(client::ClientCommand::Run(arguments)) => client::run(&arguments)?,
+        Command::Invite(arguments) => node::invite(&arguments)?,
         Command::Send(arguments) => user::send(&arguments)?,
         Command::Address(arguments) => user::address(&arguments)?,
         Command::Status(arguments) => user::status(&arguments)?,

@@ -430,3 +430,197 @@ fn is_proven(request: &MailboxOpen, session: &[u8; 32]) -> bool {
     let signature = Signature::from_bytes(&request.signature);
     key.verify_strict(&request.statement(session), &signature).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Delivery;
+    use crate::pki::{MailboxKeys, Rate};
+    use crate::sphinx::Surb;
+    use crate::sphinx::surb::SURB_BYTES;
+    use crate::store::InlineStore;
+
+    const WALL: UnixMicros = UnixMicros::from_secs(1000);
+    const SESSION: [u8; 32] = [8; 32];
+    const CLIENT: LinkIndex = LinkIndex(5);
+
+    fn gateway(letters_max: u64) -> Gateway {
+        let rates = Rates { payload: Rate::per_second(20), ..Rates::default() };
+        let limits = store::Options { letters_max, ..store::Options::default() };
+        let store = InlineStore::new(limits).unwrap();
+        let options = Options { rates, body_bytes_max: 1376 };
+        Gateway::new(options, Box::new(store), Rng::from_seed([9; 32]))
+    }
+
+    fn keys() -> MailboxKeys {
+        MailboxKeys::generate(&mut Rng::from_seed([1; 32]))
+    }
+
+    fn mailbox() -> Mailbox {
+        keys().signing.public()
+    }
+
+    /// A payload as it comes out of its last layer.
+    fn payload(content: &Content<'_>) -> Vec<u8> {
+        let mut payload = [&[0; 16][..], &content.encode(), &[1]].concat();
+        payload.resize(1024, 0);
+        payload
+    }
+
+    /// The payload of `body` with a reply block of `epoch`.
+    fn letter(epoch: u8, body: &[u8]) -> Vec<u8> {
+        let surb = Surb::decode(&[7; SURB_BYTES]).unwrap();
+        payload(&Content { reply: Some(ReplyBlock { epoch, surb }), body })
+    }
+
+    fn deliver(gateway: &mut Gateway, to: Mailbox, payload: &[u8]) {
+        gateway.deliver(&to, Identifier::default(), payload, WALL);
+    }
+
+    fn open(gateway: &mut Gateway, session: &[u8; 32]) {
+        let mut request =
+            MailboxOpen { request: 3, mailbox: mailbox(), expiry_s: 2000, signature: [0; 64] };
+        request.signature = keys().signing.sign(b"", &request.statement(&SESSION));
+        gateway.control(CLIENT, session, &Item::MailboxOpen(request).to_body(), WALL);
+    }
+
+    /// What leaves until `until`, and when.
+    fn run(gateway: &mut Gateway, now: &mut Nanos, until: Nanos) -> Vec<(Nanos, Outgoing)> {
+        let mut left = vec![];
+        while *now < until {
+            gateway.tick(*now, WALL);
+            left.extend(std::iter::from_fn(|| gateway.poll()).map(|outgoing| (*now, outgoing)));
+            *now = gateway.next_deadline().max(*now + Nanos(1)).min(until);
+        }
+        left
+    }
+
+    /// The frames that `body` picks, from a run of a minute.
+    fn frames<T>(gateway: &mut Gateway, pick: impl Fn(Frame, &[u8]) -> Option<T>) -> Vec<T> {
+        let of = |outgoing: &Outgoing| match outgoing {
+            Outgoing::Frame { frame, body, .. } => pick(*frame, body),
+            _ => None,
+        };
+        let left = run(gateway, &mut Nanos(0), Nanos::from_secs(60));
+        left.iter().filter_map(|(_, outgoing)| of(outgoing)).collect()
+    }
+
+    fn results(gateway: &mut Gateway) -> Vec<u8> {
+        frames(gateway, |frame, body| match Items::of(body).next() {
+            Some(Ok(Item::Result { code, .. })) if frame == Frame::Control => Some(code),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_reply_block_is_released_whatever_became_of_the_body() {
+        let mut gateway = gateway(2);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        for (epoch, body) in [(0, b"a"), (1, b"a"), (2, b"b"), (3, b"c")] {
+            deliver(&mut gateway, mailbox(), &letter(epoch, body));
+        }
+        deliver(&mut gateway, [6; 32], &letter(4, b"d"));
+        deliver(&mut gateway, DISCARD, &letter(5, b"e"));
+        deliver(&mut gateway, mailbox(), &payload(&Content { reply: None, body: b"f" }));
+        let left = run(&mut gateway, &mut Nanos(0), Nanos(1));
+        let replies: Vec<_> = left
+            .iter()
+            .filter_map(|(_, outgoing)| match outgoing {
+                Outgoing::Reply(block, receipt) => Some((block.epoch, *receipt)),
+                _ => None,
+            })
+            .collect();
+        let expected = [
+            Receipt::Stored,
+            Receipt::Duplicate,
+            Receipt::Stored,
+            Receipt::MailboxFull,
+            Receipt::UnknownMailbox,
+            Receipt::Discarded,
+        ];
+        assert_eq!(replies, (0..).zip(expected).collect::<Vec<_>>());
+        assert_eq!(gateway.counts().acknowledged.value(), 6);
+    }
+
+    #[test]
+    fn what_was_changed_on_its_way_or_has_no_form_is_counted_and_gone() {
+        let mut gateway = gateway(2);
+        deliver(&mut gateway, mailbox(), &[9; 1024]);
+        let mut formless = letter(0, b"a");
+        formless[16] = 77;
+        deliver(&mut gateway, mailbox(), &formless);
+        assert_eq!(gateway.counts().garbled.value(), 2);
+        assert!(run(&mut gateway, &mut Nanos(0), Nanos(1)).is_empty());
+    }
+
+    #[test]
+    fn a_mailbox_opens_by_a_proof_for_this_session_only() {
+        let mut gateway = gateway(2);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &[0; 32]);
+        assert_eq!(results(&mut gateway), [Outcome::Refused.code()]);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        assert_eq!(results(&mut gateway), [Outcome::Done.code()]);
+    }
+
+    #[test]
+    fn letters_and_replies_reach_the_owner_and_a_reply_only_while_it_is_there() {
+        let mut gateway = gateway(10);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        run(&mut gateway, &mut Nanos(0), Nanos(1));
+        deliver(&mut gateway, mailbox(), &letter(0, b"a"));
+        gateway.deliver(&mailbox(), [4; 16], &[5; 1024], WALL);
+        let deliveries = frames(&mut gateway, |frame, body| {
+            let delivery = Delivery::decode(body).ok().filter(|_| frame == Frame::Deliver)?;
+            Some((delivery.number, delivery.surb, delivery.payload.len()))
+        });
+        assert_eq!(deliveries[..2], [(0, [4; 16], 1024), (1, [0; 16], 1)]);
+        gateway.client_gone(CLIENT);
+        gateway.deliver(&mailbox(), [4; 16], &[5; 1024], WALL);
+        assert_eq!(gateway.counts().replies.value(), 1);
+        assert_eq!(gateway.counts().replies_lost.value(), 1);
+    }
+
+    #[test]
+    fn the_next_client_of_a_link_gets_nothing_of_the_one_before() {
+        let mut gateway = gateway(10);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        gateway.client_gone(CLIENT);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        deliver(&mut gateway, mailbox(), &letter(0, b"a"));
+        assert_eq!(frames(&mut gateway, |frame, _| Some(frame)), []);
+    }
+
+    #[test]
+    fn when_frames_leave_does_not_depend_on_what_waits() {
+        let times = |letters: u64| {
+            let mut gateway = gateway(5000);
+            gateway.client_arrived(CLIENT, Nanos::ZERO);
+            gateway.client_arrived(LinkIndex(6), Nanos::ZERO);
+            open(&mut gateway, &SESSION);
+            let mut now = Nanos::ZERO;
+            let mut left = run(&mut gateway, &mut now, Nanos::from_secs(5));
+            for number in 0..letters {
+                deliver(&mut gateway, mailbox(), &letter(0, &number.to_le_bytes()));
+                gateway.deliver(&mailbox(), [4; 16], &[5; 1024], WALL);
+            }
+            left.extend(run(&mut gateway, &mut now, Nanos::from_secs(60)));
+            let real = left.iter().filter(|(_, out)| matches!(out, Outgoing::Frame { .. })).count();
+            let times: Vec<_> = left
+                .iter()
+                .filter_map(|(at, outgoing)| match outgoing {
+                    Outgoing::Frame { link, .. } | Outgoing::Dummy(link) => Some((*at, *link)),
+                    Outgoing::Reply(..) => None,
+                })
+                .collect();
+            (real, times)
+        };
+        let (idle, busy) = (times(0), times(600));
+        assert!(idle.0 == 1 && busy.0 > 1000, "{} and {} frames", idle.0, busy.0);
+        assert_eq!(idle.1, busy.1);
+    }
+}

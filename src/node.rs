@@ -17,8 +17,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::Nanos;
+use crate::crypto::kem;
 use crate::io::OpenError;
-use crate::pki::{Consensus, EpochKeys, Node as ListedNode, NodeId, NodeKeys};
+use crate::pki::{Consensus, EpochKeys, InvitationKey, Node as ListedNode, NodeId, NodeKeys};
 use crate::replay;
 use crate::sphinx::Geometry;
 use crate::store::{self, StoreError};
@@ -88,6 +89,8 @@ pub struct Identity {
     pub keys: NodeKeys,
     /// Its keys of the epochs in force.
     pub epochs: Vec<EpochKeys>,
+    /// The key of those whom a gateway has invited.
+    pub invitation: Option<InvitationKey>,
     /// The network it belongs to.
     pub consensus: Arc<Consensus>,
 }
@@ -159,6 +162,12 @@ impl Identity {
             return Err(NodeError::OtherKey { id, kind: "mix" });
         }
         Ok(node)
+    }
+
+    /// The keys that handshakes with this node may be made for.
+    pub fn kem_keys(&self) -> Vec<Arc<kem::Secret>> {
+        let epochs = self.epochs.iter().map(|epoch| &epoch.kem);
+        epochs.chain(self.invitation.iter().map(|key| &key.kem)).cloned().collect()
     }
 
     /// The nodes that this one exchanges packets with: the layers before and after its own, where

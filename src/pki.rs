@@ -10,6 +10,7 @@ mod codec;
 mod consensus;
 mod descriptor;
 mod epochs;
+mod invitation;
 mod keys;
 mod mailbox;
 mod parameters;
@@ -23,8 +24,8 @@ pub use descriptor::{
     DESCRIPTOR_BYTES_MAX, Descriptor, DescriptorError, DescriptorFields, EpochPublic, is_reachable,
 };
 pub use epochs::{Epochs, EpochsError};
-pub use keys::EpochKeys;
-pub use keys::{KeyError, KeyFolder, NodeKeys, SigningKey};
+pub use invitation::{Invitation, InvitationError};
+pub use keys::{EpochKeys, InvitationKey, KeyError, KeyFolder, NodeKeys, SigningKey};
 pub use mailbox::{MailboxAddress, MailboxAddressError, MailboxKeys};
 pub use parameters::{Parameters, ParametersError, Rate, Rates};
 

@@ -23,7 +23,7 @@ use crate::host;
 use crate::io::udp::{self, UdpPort};
 use crate::io::wake;
 use crate::node::load_consensus;
-use crate::pki::{Consensus, MailboxKeys, Node, Role};
+use crate::pki::{Consensus, Invitation, MailboxKeys, Node, Role};
 
 /// How long the authorities may take to have a consensus for us.
 const FETCH_MAX: Nanos = Nanos::from_secs(30);
@@ -45,6 +45,9 @@ pub(super) struct RunArguments {
     /// The gateway that keeps the mailbox, by name or identity; the configuration has the default.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
+    /// The invitation to enter by; the configuration has the default.
+    #[arg(long, conflicts_with = "gateway")]
+    invite: Option<Invitation>,
     /// The mailbox's key file, made if it is not there; the configuration has the default.
     #[arg(long)]
     mailbox: Option<PathBuf>,
@@ -69,10 +72,10 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let mut file = ClientFile::load(&arguments.file)?;
     let given = arguments.socket.clone();
     let socket = given.unwrap_or_else(|| socket_path(&file, &arguments.file));
-    file.gateway = arguments.gateway.clone().or(file.gateway);
+    let entry = Entry::given(arguments.gateway.as_ref(), arguments.invite.as_ref());
     file.mailbox = arguments.mailbox.clone().unwrap_or(file.mailbox);
     file.spool = arguments.spool.clone().unwrap_or(file.spool);
-    let local = LocalDaemon::start(&file, Reading::Mailbox)?;
+    let local = LocalDaemon::start(&file, entry, Reading::Mailbox)?;
     let listener = Listener::open(&socket, local.daemon.door())?;
     tracing::info!("gateway {}, socket {}", local.gateway, listener.path().display());
     while !stop.load(Ordering::Relaxed) && !local.daemon.has_ended() {
@@ -129,13 +132,16 @@ pub(super) struct LocalDaemon {
 }
 
 impl LocalDaemon {
-    pub(super) fn start(file: &ClientFile, reading: Reading) -> Result<Self, Failure> {
+    /// The client of `file`, by way of `entry` or its own.
+    pub(super) fn start(
+        file: &ClientFile,
+        entry: Option<Entry>,
+        reading: Reading,
+    ) -> Result<Self, Failure> {
+        let entry = entry.map_or_else(|| Entry::of(file), Ok)?;
         let (keys, spool) = mailbox(file, reading)?;
         let consensus = consensus(file)?;
-        let node = choose_gateway(&consensus, file.gateway.as_ref())?;
-        let address = node.addresses().first().copied().ok_or_else(|| {
-            Failure::new(Status::Configuration, format!("gateway {} has no address", node.name()))
-        })?;
+        let (node, address) = entry.gateway(&consensus)?;
         let local: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -145,8 +151,13 @@ impl LocalDaemon {
         let (sleeper, waker) = wake::pair()?;
         let mut rng = Rng::from_os();
         let (now, wall) = (clock::now(), clock::wall());
-        let connection = Connection::new(&consensus, node, port, now, wall, &mut rng)
-            .map_err(|error| Failure::new(Status::Configuration, error))?;
+        let connection = match &entry {
+            Entry::Invitation(invitation) => {
+                Connection::invited(invitation, port, now, wall, &mut rng)
+            }
+            Entry::Gateway(_) => Connection::new(&consensus, node, port, now, wall, &mut rng),
+        };
+        let connection = connection.map_err(|error| Failure::new(Status::Configuration, error))?;
         let gateway = format!("{} at {address}", node.name());
         let client = Client::new(connection, consensus.clone(), node.id(), keys, rng);
         let daemon = Daemon::start(Parts { client, spool, sleeper, waker })?;
@@ -191,6 +202,60 @@ impl LocalDaemon {
         drop(self.follower);
         Ok(self.daemon.stop()?)
     }
+}
+
+/// How a client comes into the network.
+pub(super) enum Entry {
+    Gateway(Option<GatewayChoice>),
+    Invitation(Box<Invitation>),
+}
+
+impl Entry {
+    /// What the command line says.
+    pub(super) fn given(
+        gateway: Option<&GatewayChoice>,
+        invitation: Option<&Invitation>,
+    ) -> Option<Self> {
+        match (gateway, invitation) {
+            (_, Some(invitation)) => Some(Entry::Invitation(Box::new(invitation.clone()))),
+            (Some(gateway), None) => Some(Entry::Gateway(Some(gateway.clone()))),
+            (None, None) => None,
+        }
+    }
+
+    /// What the configuration says.
+    pub(super) fn of(file: &ClientFile) -> Result<Self, Failure> {
+        match &file.invitation {
+            Some(path) => Ok(Entry::Invitation(Box::new(read_invitation(path)?))),
+            None => Ok(Entry::Gateway(file.gateway.clone())),
+        }
+    }
+
+    /// The gateway, and where it is.
+    fn gateway<'a>(&self, consensus: &'a Consensus) -> Result<(&'a Node, SocketAddr), Failure> {
+        let (node, address) = match self {
+            Entry::Invitation(invitation) => {
+                let checked = invitation.check(&consensus.genesis(), clock::wall());
+                checked.map_err(|error| Failure::new(Status::Configuration, error))?;
+                let gateway = GatewayChoice::Id(invitation.gateway);
+                (choose_gateway(consensus, Some(&gateway))?, Some(invitation.address))
+            }
+            Entry::Gateway(gateway) => {
+                let node = choose_gateway(consensus, gateway.as_ref())?;
+                (node, node.addresses().first().copied())
+            }
+        };
+        let nowhere = || format!("gateway {} has no address", node.name());
+        let address = address.ok_or_else(|| Failure::new(Status::Configuration, nowhere()))?;
+        Ok((node, address))
+    }
+}
+
+fn read_invitation(path: &Path) -> Result<Invitation, Failure> {
+    let fault = |error: &dyn std::fmt::Display| format!("invitation {}: {error}", path.display());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(Status::InputMissing, fault(&error)))?;
+    text.parse().map_err(|error| Failure::new(Status::Configuration, fault(&error)))
 }
 
 /// The keys of the mailbox, and the spool of what came into it.

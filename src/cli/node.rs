@@ -1,15 +1,19 @@
 //! `run` and `check`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Failure, Status, print};
+use crate::clock::{self, UnixMicros};
 use crate::config::{LogLevel, NodeFile};
 use crate::host::{self, Machine};
 use crate::node::{self, Identity, LoadError, Member, Stop};
+use crate::pki::{Invitation, KeyFolder, Role};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -24,6 +28,52 @@ pub(super) struct RunArguments {
 pub(super) struct FileArgument {
     /// The node's configuration.
     file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InviteArguments {
+    /// The gateway's configuration.
+    file: PathBuf,
+    /// How long the invitation is valid, as "30d".
+    #[arg(long, default_value = "30d", value_parser = humantime::parse_duration)]
+    valid: Duration,
+    /// The gateway's address and port as clients reach it, if it is not the listed one.
+    #[arg(long)]
+    address: Option<SocketAddr>,
+    /// The address of an authority, for clients that need a newer consensus.
+    #[arg(long)]
+    authority: Option<String>,
+}
+
+/// Prints an invitation to a gateway: one string.
+pub(super) fn invite(arguments: &InviteArguments) -> Result<(), Failure> {
+    let file = NodeFile::load(&arguments.file)?;
+    let wall = clock::wall();
+    let folder = KeyFolder::new(&file.keys);
+    if folder.invitation_key(wall)?.is_none() {
+        eprintln!("mixline: the key of the invited is new: restart the gateway if it is running");
+    }
+    let valid_until = wall.as_secs().saturating_add(arguments.valid.as_secs());
+    let valid_until = UnixMicros::from_secs(valid_until);
+    let key = folder.extend_invitation_key(valid_until, wall)?;
+    let identity = Identity::load(&file)?;
+    let (listed, consensus) = (identity.listed()?, &identity.consensus);
+    let address = arguments.address.or(listed.addresses().first().copied());
+    let Some(address) = address.filter(|_| listed.role() == Role::Gateway) else {
+        let message = format!("{} {} takes no clients", listed.role(), listed.name());
+        return Err(Failure::new(Status::Usage, message));
+    };
+    let invitation = Invitation {
+        genesis: consensus.genesis(),
+        geometry: consensus.geometry(),
+        gateway: listed.id(),
+        link_public: *listed.link_public(),
+        kem_public: Box::new(*key.kem.public()),
+        valid_until,
+        address,
+        authority: arguments.authority.clone(),
+    };
+    print(&format!("{invitation}\n"))
 }
 
 /// Runs a node until SIGTERM or SIGINT.

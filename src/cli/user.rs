@@ -13,7 +13,7 @@ use clap::Args;
 use data_encoding::BASE64;
 use indicatif::ProgressBar;
 
-use super::client::{LOOK, LocalDaemon, Reading, socket_path, stop_on_signal};
+use super::client::{Entry, LOOK, LocalDaemon, Reading, socket_path, stop_on_signal};
 use super::failure::status_of;
 use super::{Failure, Status, parse_span, print};
 use crate::client::api::{Answers, ApiError, Connection, Outcome, Requests};
@@ -22,7 +22,7 @@ use crate::clock::{self, Nanos};
 use crate::config::{ClientFile, GatewayChoice};
 use crate::demo::Line;
 use crate::host;
-use crate::pki::MailboxAddress;
+use crate::pki::{Invitation, MailboxAddress};
 
 /// Messages of `send --lines` that are on their way at a time.
 const LINES_UNDER_WAY: usize = 64;
@@ -46,6 +46,9 @@ pub(super) struct SendArguments {
     /// The gateway to enter by, its name or identity; no daemon is used then.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
+    /// The invitation to enter by; no daemon is used then.
+    #[arg(long, conflicts_with = "gateway")]
+    invite: Option<Invitation>,
     /// Stop when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
@@ -61,6 +64,9 @@ pub(super) struct ReceiveArguments {
     /// The gateway that keeps the mailbox, its name or identity; no daemon is used then.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
+    /// The invitation to enter by; no daemon is used then.
+    #[arg(long, conflicts_with = "gateway")]
+    invite: Option<Invitation>,
     /// Stop after so many messages.
     #[arg(long)]
     count: Option<u64>,
@@ -97,21 +103,21 @@ struct Session {
 }
 
 impl Session {
-    /// With the daemon of `file` if one listens, unless `own` is asked for.
+    /// With the daemon of `file` if one listens, unless an `entry` of its own is asked for.
     fn open(
         (file, path): (&ClientFile, &PathBuf),
-        own: bool,
+        entry: Option<Entry>,
         reading: Reading,
         stop: &AtomicBool,
     ) -> Result<Self, Failure> {
-        if !own {
+        if entry.is_none() {
             match Connection::open(&socket_path(file, path)) {
                 Ok(connection) => return Ok(Session { connection, local: None }),
                 Err(ApiError::NoDaemon { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        let local = LocalDaemon::start(file, reading)?;
+        let local = LocalDaemon::start(file, entry, reading)?;
         let connection = local.connect(stop)?;
         Ok(Session { connection, local: Some(local) })
     }
@@ -127,12 +133,11 @@ pub(super) fn send(arguments: &SendArguments) -> Result<(), Failure> {
     if arguments.die_with_parent {
         host::die_with_parent();
     }
-    let mut file = ClientFile::load(&arguments.file)?;
-    let own = arguments.gateway.is_some();
-    file.gateway = arguments.gateway.clone().or(file.gateway);
+    let file = ClientFile::load(&arguments.file)?;
+    let entry = Entry::given(arguments.gateway.as_ref(), arguments.invite.as_ref());
     let never = AtomicBool::new(false);
     let files = (&file, &arguments.file);
-    let mut session = Session::open(files, own, Reading::MailboxOrNone, &never)?;
+    let mut session = Session::open(files, entry, Reading::MailboxOrNone, &never)?;
     if arguments.lines {
         let Session { connection, local } = session;
         send_lines(connection, arguments)?;
@@ -166,13 +171,13 @@ pub(super) fn receive(arguments: &ReceiveArguments) -> Result<(), Failure> {
     }
     let stop = stop_on_signal()?;
     let mut file = ClientFile::load(&arguments.file)?;
-    let own = arguments.gateway.is_some() || arguments.mailbox.is_some();
-    file.gateway = arguments.gateway.clone().or(file.gateway);
+    let mut entry = Entry::given(arguments.gateway.as_ref(), arguments.invite.as_ref());
     if let Some(mailbox) = &arguments.mailbox {
+        entry = Some(entry.map_or_else(|| Entry::of(&file), Ok)?);
         file.spool = mailbox.with_extension("spool");
         file.mailbox.clone_from(mailbox);
     }
-    let mut session = Session::open((&file, &arguments.file), own, Reading::Mailbox, &stop)?;
+    let mut session = Session::open((&file, &arguments.file), entry, Reading::Mailbox, &stop)?;
     let address = session.connection.address()?;
     if arguments.json {
         print(&format!("{{\"address\":\"{address}\"}}\n"))?;
@@ -217,7 +222,7 @@ pub(super) fn address(arguments: &AddressArguments) -> Result<(), Failure> {
     let address = match Connection::open(&socket_path(&file, &arguments.file)) {
         Ok(mut connection) => connection.address()?,
         Err(_) => {
-            let local = LocalDaemon::start(&file, Reading::Mailbox)?;
+            let local = LocalDaemon::start(&file, None, Reading::Mailbox)?;
             let address = local.enter()?.address()?;
             local.stop()?;
             address

@@ -10,7 +10,8 @@ use crate::link::{
     self, Action, Capacity, Close, Event, Frame, LinkIndex, Links, Local, Network, Peer, Refusal,
     Sessions,
 };
-use crate::pki::{Consensus, Node, NodeId};
+use crate::pki::{Consensus, Invitation, Node, NodeId};
+use crate::sphinx::Geometry;
 
 /// Frames that wait for the caller, at most.
 const RECEIVED_FRAMES_MAX: usize = 4096;
@@ -31,9 +32,12 @@ pub enum ConnectionError {
 
 /// What the link protocol must know of a network.
 pub fn network_of(consensus: &Consensus) -> Network {
-    let geometry = consensus.geometry();
+    network_with(consensus.genesis(), consensus.geometry())
+}
+
+fn network_with(genesis: [u8; 32], geometry: Geometry) -> Network {
     Network {
-        genesis: consensus.genesis(),
+        genesis,
         geometry_hash: geometry.hash(),
         datagram_bytes: geometry.datagram_bytes(),
         sphinx_frame_bytes: geometry.frame_bytes(),
@@ -58,6 +62,7 @@ pub struct Connection<P> {
     port: P,
     link: LinkIndex,
     peer: Peer,
+    invited: bool,
     body: Box<[u8]>,
     received: VecDeque<(Frame, Vec<u8>)>,
     refused: u64,
@@ -78,7 +83,40 @@ impl<P: Port> Connection<P> {
         rng: &mut Rng,
     ) -> Result<Self, ConnectionError> {
         let peer = peer(consensus, gateway).ok_or(ConnectionError::NotReachable)?;
-        let network = network_of(consensus);
+        Self::dial(network_of(consensus), peer, port, (now, wall), rng)
+    }
+
+    /// A link to the gateway that `invitation` is for: no document is needed, however long this
+    /// client was away.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotReachable`].
+    pub fn invited(
+        invitation: &Invitation,
+        port: P,
+        now: Nanos,
+        wall: UnixMicros,
+        rng: &mut Rng,
+    ) -> Result<Self, ConnectionError> {
+        let peer = Peer {
+            id: invitation.gateway.0,
+            address: invitation.address,
+            link_public: invitation.link_public,
+            kem_public: Arc::from(&invitation.kem_public[..]),
+        };
+        let network = network_with(invitation.genesis, invitation.geometry);
+        let connection = Self::dial(network, peer, port, (now, wall), rng)?;
+        Ok(Connection { invited: true, ..connection })
+    }
+
+    fn dial(
+        network: Network,
+        peer: Peer,
+        port: P,
+        (now, wall): (Nanos, UnixMicros),
+        rng: &mut Rng,
+    ) -> Result<Self, ConnectionError> {
+        let body = vec![0; network.datagram_bytes].into();
         let capacity = Capacity { nodes: 1, clients: 0 };
         let sessions = Sessions::new(&network, capacity, None);
         let options = link::Options::default();
@@ -87,19 +125,21 @@ impl<P: Port> Connection<P> {
         Ok(Connection {
             links,
             sessions,
-            body: vec![0; consensus.geometry().frame_bytes()].into(),
+            body,
             port,
             link,
             peer,
+            invited: false,
             received: VecDeque::new(),
             refused: 0,
             packets_out: 0,
         })
     }
 
-    /// Takes the gateway's keys from another consensus, if it is listed there.
+    /// Takes the gateway's keys from another consensus, if it is listed there and was not entered
+    /// by invitation.
     pub fn follow(&mut self, consensus: &Consensus) {
-        let gateway = consensus.node(&NodeId(self.peer.id));
+        let gateway = consensus.node(&NodeId(self.peer.id)).filter(|_| !self.invited);
         if let Some(peer) = gateway.and_then(|gateway| peer(consensus, gateway)) {
             // A gateway that has moved is found at its new place once the link to the old one is
             // given up.

@@ -22,6 +22,8 @@ pub struct ClientFile {
     pub authorities: Vec<AuthorityAddress>,
     /// The gateway to enter by; without, one is drawn from the consensus.
     pub gateway: Option<GatewayChoice>,
+    /// The file with the invitation to enter by: it names the gateway.
+    pub invitation: Option<PathBuf>,
     /// The file of the mailbox's keys.
     pub mailbox: PathBuf,
     /// The file in which messages wait for a reader.
@@ -52,6 +54,7 @@ impl ClientFile {
             consensus: source.beside(&client.consensus),
             authorities,
             gateway: client.gateway,
+            invitation: client.invitation.map(|path| source.beside(&path)),
             mailbox: source.beside(&client.mailbox),
             spool: source.beside(&client.spool),
             socket: client.socket.map(|Socket(path)| source.beside(&path)),
@@ -137,6 +140,7 @@ struct ClientText {
     #[serde(deserialize_with = "values::path")]
     consensus: PathBuf,
     gateway: Option<GatewayChoice>,
+    invitation: Option<PathBuf>,
     #[serde(default = "mailbox_default", deserialize_with = "values::path")]
     mailbox: PathBuf,
     #[serde(default = "spool_default", deserialize_with = "values::path")]

@@ -149,6 +149,9 @@ pub const CLIENT_KEYS: &[Key] = &[
     key("client", "gateway", "\"gateway-1\"")
         .by_default("one drawn at random")
         .means("The gateway to enter by: its name, or the 64 digits of its identity."),
+    key("client", "invitation", "\"invitation\"")
+        .by_default("none")
+        .means("File with an invitation, what `mixline invite` printed: it names the gateway."),
     key("client", "mailbox", "\"mailbox.key\"")
         .by_default("\"mailbox.key\"")
         .means("File with the mailbox's secret keys, mode 0600."),

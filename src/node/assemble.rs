@@ -171,11 +171,8 @@ fn links(
     rng: &mut Rng,
 ) -> Result<Links, NodeError> {
     let keys = &identity.keys;
-    let local = Local::Node {
-        id: keys.identity.id().0,
-        link: keys.link.clone(),
-        kem: identity.epochs.iter().map(|epoch| epoch.kem.clone()).collect(),
-    };
+    let local =
+        Local::Node { id: keys.identity.id().0, link: keys.link.clone(), kem: identity.kem_keys() };
     let options = link::Options { unlisted: options.unlisted, ..link::Options::default() };
     let network = network_of(&identity.consensus);
     let mut links = Links::new(options, network, capacity, local, rng.fork(), start.wall);

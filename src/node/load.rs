@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Identity, Options};
-use crate::clock;
+use crate::clock::{self, UnixMicros};
 use crate::config::{self, ConfigError, Detail, NodeFile};
 use crate::host;
 use crate::pki::{Consensus, ConsensusError, KeyError, KeyFolder};
 
 /// Neighbours that a node of a changing network has room for; 3 KB each.
 const NEIGHBOURS_MAX: u32 = 256;
+/// How long the key of the invited is in force that an unlisted gateway makes: 30 days.
+const INVITATION_KEY_S: u64 = 30 * 86_400;
 
 /// Why the files do not make a node.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +83,16 @@ impl Identity {
         let keys = folder.node_keys()?;
         let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
         let epochs = vec![folder.epoch_keys(consensus.epoch())?];
-        Ok(Identity { keys, epochs, consensus })
+        let wall = clock::wall();
+        let invitation = match folder.invitation_key(wall)? {
+            // There is one from the start, so that the first invitation needs no restart.
+            None if file.gateway.unlisted => {
+                let valid_until = UnixMicros::from_secs(wall.as_secs() + INVITATION_KEY_S);
+                Some(folder.extend_invitation_key(valid_until, wall)?)
+            }
+            key => key,
+        };
+        Ok(Identity { keys, epochs, invitation, consensus })
     }
 }
 

@@ -242,7 +242,8 @@ impl Member {
         }
         let keys = self.folder.node_keys()?;
         let in_force = self.rotation.keys().iter().map(|keys| self.folder.epoch_keys(keys.epoch));
-        let identity = Identity { keys, epochs: in_force.collect::<Result<_, _>>()?, consensus };
+        let epochs = in_force.collect::<Result<_, _>>()?;
+        let identity = Identity { keys, epochs, invitation: None, consensus };
         match identity.listed() {
             Ok(_) => {
                 self.filtered = identity.epochs.iter().map(|keys| keys.epoch).collect();

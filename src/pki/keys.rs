@@ -7,7 +7,7 @@ mod file;
 mod folder;
 
 pub use file::KeyError;
-pub use folder::{EpochKeys, KeyFolder, NodeKeys};
+pub use folder::{EpochKeys, InvitationKey, KeyFolder, NodeKeys};
 
 pub(super) use file::{KeyFile, Kind};
 

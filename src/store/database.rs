@@ -333,3 +333,162 @@ fn hash(body: &[u8]) -> Hash {
     hash.copy_from_slice(&sha256::digest(&[body])[..HASH_BYTES]);
     hash
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixMicros;
+    use std::time::Duration;
+
+    const BOX: Mailbox = [1; 32];
+    const LIMITS: Options = Options {
+        mailboxes_max: 2,
+        letters_max: 3,
+        bytes_max: 100,
+        expiry: Duration::from_secs(3600),
+    };
+
+    fn database() -> Database {
+        Database::in_memory(LIMITS).unwrap()
+    }
+
+    /// What comes of `requests`, in one commit at second `now_s`.
+    fn commit(database: &mut Database, now_s: u64, requests: Vec<Request>) -> Vec<Outcome> {
+        let order =
+            |(ticket, request)| Order { ticket, wall: UnixMicros::from_secs(now_s), request };
+        let done = database.commit((0..).zip(requests).map(order).collect()).unwrap();
+        assert!((0..).zip(&done).all(|(ticket, completion)| completion.ticket == ticket));
+        done.into_iter().map(|completion| completion.outcome).collect()
+    }
+
+    fn put(body: &[u8]) -> Request {
+        Request::Put { mailbox: BOX, body: body.into() }
+    }
+
+    fn read(after: u64) -> Request {
+        Request::Read { mailbox: BOX, after, letters_max: 100 }
+    }
+
+    fn acknowledge(cursor: u64) -> Request {
+        Request::Acknowledge { mailbox: BOX, cursor }
+    }
+
+    fn placed(outcomes: &[Outcome]) -> Vec<Placed> {
+        let of = |outcome: &Outcome| match outcome {
+            Outcome::Placed(placed) => Some(*placed),
+            _ => None,
+        };
+        outcomes.iter().filter_map(of).collect()
+    }
+
+    /// The place up to which all is acknowledged, and the numbers that wait.
+    fn waiting(database: &mut Database) -> (u64, Vec<u64>) {
+        match commit(database, 0, vec![read(0)]).pop() {
+            Some(Outcome::Letters { acknowledged, letters }) => {
+                (acknowledged, letters.iter().map(|letter| letter.number).collect())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn letters_wait_in_order_until_acknowledged() {
+        let mut database = database();
+        let requests = vec![Request::Open(BOX), put(b"a"), put(b"b"), put(b"c"), acknowledge(1)];
+        let outcomes = commit(&mut database, 0, requests);
+        assert_eq!(outcomes[0], Outcome::Opened { acknowledged: 0 });
+        assert_eq!(placed(&outcomes), [Placed::Stored; 3]);
+        assert_eq!(waiting(&mut database), (1, vec![2, 3]));
+        let letters = vec![Letter { number: 3, body: (*b"c").into() }];
+        assert_eq!(
+            commit(&mut database, 0, vec![read(2)]),
+            [Outcome::Letters { acknowledged: 1, letters }]
+        );
+        assert_eq!(
+            commit(&mut database, 0, vec![acknowledge(100), Request::Open(BOX)])[1],
+            Outcome::Opened { acknowledged: 3 }
+        );
+    }
+
+    #[test]
+    fn quotas_are_in_letters_and_in_bytes_and_an_acknowledgement_makes_room() {
+        let mut database = database();
+        let requests = vec![Request::Open(BOX), put(b"a"), put(b"b"), put(b"c"), put(b"d")];
+        let outcomes = commit(&mut database, 0, requests);
+        assert_eq!(placed(&outcomes)[3], Placed::MailboxFull);
+        let outcomes =
+            commit(&mut database, 0, vec![acknowledge(3), put(&[1; 101]), put(&[1; 100])]);
+        assert_eq!(placed(&outcomes), [Placed::MailboxFull, Placed::Stored]);
+        assert_eq!(placed(&commit(&mut database, 0, vec![put(b"x")])), [Placed::MailboxFull]);
+    }
+
+    #[test]
+    fn an_unknown_mailbox_a_full_store_and_a_discard_are_values() {
+        let mut database = database();
+        let requests = vec![put(b"a"), Request::Discard];
+        let expected = [Placed::UnknownMailbox, Placed::Discarded];
+        assert_eq!(placed(&commit(&mut database, 0, requests)), expected);
+        let open = (1..=3).chain([1]).map(|number| Request::Open([number; 32])).collect();
+        let opened = Outcome::Opened { acknowledged: 0 };
+        assert_eq!(
+            commit(&mut database, 0, open),
+            [opened.clone(), opened.clone(), Outcome::StoreFull, opened]
+        );
+    }
+
+    #[test]
+    fn the_same_body_is_a_duplicate_until_its_letter_is_gone_for_a_while() {
+        let mut database = database();
+        let requests = vec![Request::Open(BOX), put(b"a"), put(b"a"), acknowledge(1), put(b"a")];
+        let expected = [Placed::Stored, Placed::Duplicate, Placed::Duplicate];
+        assert_eq!(placed(&commit(&mut database, 0, requests)), expected);
+        let requests = vec![Request::Sweep, put(b"a")];
+        assert_eq!(placed(&commit(&mut database, REMEMBERED_S - 1, requests)), [Placed::Duplicate]);
+        let requests = vec![Request::Sweep, put(b"a")];
+        assert_eq!(placed(&commit(&mut database, REMEMBERED_S, requests)), [Placed::Stored]);
+    }
+
+    #[test]
+    fn what_waited_too_long_is_forgotten_and_then_the_mailbox() {
+        let mut database = database();
+        commit(&mut database, 100, vec![Request::Open(BOX), put(b"a")]);
+        commit(&mut database, 200, vec![put(b"b"), Request::Sweep]);
+        assert_eq!(waiting(&mut database), (0, vec![1, 2]));
+        commit(&mut database, 3701, vec![Request::Sweep]);
+        assert_eq!(waiting(&mut database), (1, vec![2]));
+        commit(&mut database, 3801, vec![Request::Sweep]);
+        assert_eq!(waiting(&mut database), (2, vec![]));
+        commit(&mut database, 3802, vec![Request::Sweep]);
+        assert_eq!(placed(&commit(&mut database, 3802, vec![put(b"c")])), [Placed::UnknownMailbox]);
+    }
+
+    #[test]
+    fn a_mailbox_that_is_opened_now_and_then_stays() {
+        let mut database = database();
+        for hour in 0..5 {
+            commit(&mut database, hour * 3000, vec![Request::Sweep, Request::Open(BOX)]);
+        }
+        assert_eq!(placed(&commit(&mut database, 12_001, vec![put(b"a")])), [Placed::Stored]);
+    }
+
+    #[test]
+    fn everything_is_there_when_the_file_is_opened_again() {
+        let unique = format!("mixline-store-{}", std::process::id());
+        let folder = std::env::temp_dir().join(unique);
+        let mut database = Database::open(&folder, LIMITS).unwrap();
+        let second = Database::open(&folder, LIMITS);
+        assert!(matches!(second, Err(StoreError::Open { .. })), "one process at a time");
+        let requests = vec![Request::Open(BOX), put(b"a"), put(b"b"), put(b"c"), acknowledge(1)];
+        commit(&mut database, 0, requests);
+        drop(database);
+        let mut database = Database::open(&folder, LIMITS).unwrap();
+        assert_eq!(waiting(&mut database), (1, vec![2, 3]));
+        let expected = [Placed::Duplicate, Placed::Duplicate, Placed::Stored, Placed::MailboxFull];
+        let requests = vec![put(b"a"), put(b"b"), put(b"d"), put(b"e")];
+        assert_eq!(placed(&commit(&mut database, 0, requests)), expected);
+        let requests = vec![Request::Sweep, acknowledge(4), put(b"a")];
+        assert_eq!(placed(&commit(&mut database, REMEMBERED_S, requests)), [Placed::Stored]);
+        drop(database);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -97,3 +97,54 @@ fn serve(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixMicros;
+    use crate::store::{Outcome, Placed, Request};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn many_letters_share_a_commit_and_discards_are_done_with_them() {
+        let unique = format!("mixline-store-thread-{}", std::process::id());
+        let folder = std::env::temp_dir().join(unique);
+        let commits = Arc::new(AtomicUsize::new(0));
+        let count = commits.clone();
+        let wake = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let mut store = ThreadStore::open(&folder, Options::default(), wake).unwrap();
+        let letters = 4000;
+        let request = |ticket: u64| match ticket {
+            0 => Request::Open([1; 32]),
+            even if even % 2 == 0 => Request::Discard,
+            odd => Request::Put { mailbox: [1; 32], body: odd.to_le_bytes().into() },
+        };
+        let wall = UnixMicros::from_secs(1);
+        for ticket in 0..=letters {
+            store.submit(Order { ticket, wall, request: request(ticket) }).unwrap();
+        }
+        let mut done = vec![];
+        while done.len() <= usize::try_from(letters).unwrap() {
+            done.extend(std::iter::from_fn(|| store.completed()));
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!((0..).zip(&done).all(|(ticket, completion)| completion.ticket == ticket));
+        let stored = Outcome::Placed(Placed::Stored);
+        assert_eq!(done.iter().filter(|completion| completion.outcome == stored).count(), 2000);
+        let commits = commits.load(Ordering::Relaxed);
+        assert!(commits <= 100, "{commits} commits for 4001 orders");
+        assert!(store.failure().is_none());
+        drop(store);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_said() {
+        let refused = ThreadStore::open(Path::new("/proc/none"), Options::default(), || {});
+        assert!(matches!(refused, Err(StoreError::Folder { .. })));
+    }
+}

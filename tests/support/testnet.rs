@@ -58,7 +58,12 @@ pub(crate) fn identities(shape: &Shape, now: UnixMicros, rng: &mut Rng) -> Vec<I
         .collect();
     let consensus = Arc::new(consensus(shape, &descriptors, mixes, now, rng));
     keys.into_iter()
-        .map(|(keys, epoch)| Identity { keys, epochs: vec![epoch], consensus: consensus.clone() })
+        .map(|(keys, epoch)| Identity {
+            keys,
+            epochs: vec![epoch],
+            invitation: None,
+            consensus: consensus.clone(),
+        })
         .collect()
 }
 

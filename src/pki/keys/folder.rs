@@ -1,8 +1,9 @@
-//! The keys of a node, in one folder: `identity.key`, `link.key`, and `epoch-<n>.key` for each
-//! epoch whose packets it takes.
+//! The keys of a node, in one folder: `identity.key`, `link.key`, `epoch-<n>.key` for each
+//! epoch whose packets it takes, and `invitation-<second>.key` with the end of its time.
 
 use super::file::{KeyFile, Kind};
 use super::{KeyError, SigningKey};
+use crate::clock::UnixMicros;
 use crate::crypto::random::Rng;
 use crate::crypto::{kem, x25519};
 use std::ffi::OsStr;
@@ -16,6 +17,8 @@ const LINK: Kind = Kind { name: "link key 1", bytes: 32 };
 const AUTHORITY: Kind = Kind { name: "authority key 1", bytes: 32 };
 /// The mix key, then the link's KEM key.
 const EPOCH: Kind = Kind { name: "epoch keys 1", bytes: 32 + kem::SECRET_BYTES };
+/// The KEM key of the invited.
+const INVITATION: Kind = Kind { name: "invitation key 1", bytes: kem::SECRET_BYTES };
 
 /// The keys that a node keeps for long.
 #[derive(Debug)]
@@ -53,6 +56,15 @@ impl EpochKeys {
             kem: Arc::new(kem::Secret::generate()),
         }
     }
+}
+
+/// The KEM key that a gateway accepts from those it has invited, beside those of the epochs.
+#[derive(Debug)]
+pub struct InvitationKey {
+    /// Until when invitations with it are valid.
+    pub valid_until: UnixMicros,
+    /// The key.
+    pub kem: Arc<kem::Secret>,
 }
 
 /// The folder where a node's keys lie.
@@ -157,6 +169,51 @@ impl KeyFolder {
         Ok(epochs)
     }
 
+    /// The key of the invited, if there is one that is valid at `wall`.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or the file is readable by others, or no key.
+    pub fn invitation_key(&self, wall: UnixMicros) -> Result<Option<InvitationKey>, KeyError> {
+        let failed = |source| KeyError::from_io(&self.folder, source);
+        let mut latest_s = None;
+        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
+            let end_s = invitation_of(&entry.map_err(failed)?.file_name());
+            latest_s = latest_s.max(end_s.filter(|end_s| *end_s > wall.as_secs()));
+        }
+        let Some(latest_s) = latest_s else { return Ok(None) };
+        let file = self.own(&invitation_file(latest_s), INVITATION);
+        let kem = kem::Secret::from_bytes(&file.read()?);
+        let kem = Arc::new(kem.map_err(|_| file.fault("it holds no such key"))?);
+        Ok(Some(InvitationKey { valid_until: UnixMicros::from_secs(latest_s), kem }))
+    }
+
+    /// A key of the invited that is valid until `valid_until` or longer: the one that is there,
+    /// its time extended, or a new one.
+    ///
+    /// # Errors
+    /// When a file cannot be read or made.
+    pub fn extend_invitation_key(
+        &self,
+        valid_until: UnixMicros,
+        wall: UnixMicros,
+    ) -> Result<InvitationKey, KeyError> {
+        let path = |end: UnixMicros| self.folder.join(invitation_file(end.as_secs()));
+        match self.invitation_key(wall)? {
+            Some(key) if key.valid_until >= valid_until => Ok(key),
+            Some(InvitationKey { valid_until: before, kem }) => {
+                let failed = |source| KeyError::from_io(&self.folder, source);
+                std::fs::rename(path(before), path(valid_until)).map_err(failed)?;
+                Ok(InvitationKey { valid_until, kem })
+            }
+            None => {
+                let kem = Arc::new(kem::Secret::generate());
+                let file = self.own(&invitation_file(valid_until.as_secs()), INVITATION);
+                file.create(&kem.to_bytes())?;
+                Ok(InvitationKey { valid_until, kem })
+            }
+        }
+    }
+
     /// Loads the authority's key `name`.
     ///
     /// # Errors
@@ -201,6 +258,14 @@ fn epoch_file(epoch: u64) -> String {
 
 fn epoch_of(name: &OsStr) -> Option<u64> {
     name.to_str()?.strip_prefix("epoch-")?.strip_suffix(".key")?.parse().ok()
+}
+
+fn invitation_file(end_s: u64) -> String {
+    format!("invitation-{end_s}.key")
+}
+
+fn invitation_of(name: &OsStr) -> Option<u64> {
+    name.to_str()?.strip_prefix("invitation-")?.strip_suffix(".key")?.parse().ok()
 }
 
 #[cfg(test)]

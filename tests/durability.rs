@@ -1,0 +1,120 @@
+//! What was acknowledged survives: a gateway under load, killed again and again.
+
+#[path = "support/lab.rs"]
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod lab;
+#[path = "support/user.rs"]
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod user;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mixline::clock::{self, Nanos};
+use mixline::crypto::random::Rng;
+use mixline::network::{self, NodeSummary};
+use mixline::node::CONNECTED;
+use mixline::pki::{MailboxKeys, Rate, Rates, Role};
+use mixline::route::content::Receipt;
+
+use lab::Lab;
+use user::User;
+
+/// How often the gateway is killed.
+const KILLS: u64 = 20;
+/// How many packets must have been acknowledged by then.
+const ACKNOWLEDGED_MIN: usize = 5000;
+/// How often the user sends.
+const RATE: Rate = Rate::per_second(1000);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn options() -> network::Options {
+    network::Options {
+        mixes: 1,
+        layers: 1,
+        gateways: 1,
+        delay_mean: Duration::from_millis(2),
+        rates: Rates { payload: RATE, ..Rates::default() },
+        addresses: lab::addresses(0),
+        ..network::Options::new(PathBuf::new())
+    }
+}
+
+/// Whether the gateway begins the handshakes: then a restarted one has its link at once.
+fn gateway_begins(nodes: &[NodeSummary]) -> bool {
+    let id = |role| nodes.iter().find(|node| node.role == role).map(|node| node.id);
+    id(Role::Gateway) < id(Role::Mix)
+}
+
+fn body(number: u64) -> Vec<u8> {
+    [&number.to_le_bytes()[..], &[0x5a; 400]].concat()
+}
+
+/// Sends bodies from `first` on for `span`, at the rate that the gateway allows; how many.
+fn load(user: &mut User, mailbox: [u8; 32], first: u64, span: Duration) -> u64 {
+    let (start, mut sent) = (clock::now(), 0);
+    while clock::now() - start < span.into() {
+        let due = (clock::now() - start).0 / RATE.gap_mean().0;
+        while sent < due {
+            user.submit(first + sent, &body(first + sent), mailbox);
+            sent += 1;
+        }
+        user.turn();
+    }
+    sent
+}
+
+#[test]
+fn what_a_gateway_acknowledged_is_there_after_it_was_killed_twenty_times() {
+    let lab = Lab::new("durability", &options(), gateway_begins);
+    let gateway = lab.first(Role::Gateway);
+    let _mix = lab.start(lab.first(Role::Mix));
+    let mut rng = Rng::from_os();
+    let new_user = |keys| User::new(&lab.consensus, gateway.id, keys);
+    let store = lab.folder.0.join("letters.key");
+    MailboxKeys::generate(&mut rng).create(&store).expect("the folder is ours");
+    let letters = || MailboxKeys::load(&store).expect("the key is there");
+    let mailbox = letters().signing.public();
+
+    let (mut sent, mut acknowledged) = (0, HashSet::new());
+    for kill in 0..KILLS {
+        let mut process = lab.start(gateway);
+        process.wait_for(CONNECTED);
+        if kill == 0 {
+            assert!(new_user(letters()).open_mailbox(PATIENCE), "the mailbox is made");
+        }
+        let mut user = new_user(MailboxKeys::generate(&mut rng));
+        assert!(user.open_mailbox(PATIENCE), "the user is let in after {kill} kills");
+        if let Some(&again) = acknowledged.iter().next() {
+            // Once more what is there: the gateway remembers it.
+            user.submit(again, &body(again), mailbox);
+            user.turn_for(Duration::from_millis(200));
+            assert_eq!(user.receipts.pop(), Some((again, Receipt::Duplicate)));
+        }
+        let span = rng.between(Nanos::from_millis(500), Nanos::from_millis(900)).as_duration();
+        sent += load(&mut user, mailbox, sent, span);
+        process.kill();
+        user.turn();
+        assert!(user.receipts.iter().all(|(_, receipt)| *receipt == Receipt::Stored));
+        acknowledged.extend(user.receipts.iter().map(|(number, _)| *number));
+    }
+    assert!(acknowledged.len() >= ACKNOWLEDGED_MIN, "{} of {sent}", acknowledged.len());
+
+    let process = lab.start(gateway);
+    process.wait_for("READY=1");
+    let mut owner = new_user(letters());
+    assert!(owner.open_mailbox(PATIENCE), "the owner is let in");
+    let mut quiet_since = (clock::now(), 0);
+    while clock::now() - quiet_since.0 < Nanos::from_secs(3) {
+        owner.turn();
+        if owner.bodies.len() > quiet_since.1 {
+            quiet_since = (clock::now(), owner.bodies.len());
+        }
+    }
+    let stored: HashSet<&[u8]> = owner.bodies.iter().map(Vec::as_slice).collect();
+    let lost = acknowledged.iter().filter(|number| !stored.contains(&body(**number)[..])).count();
+    eprintln!("{sent} sent, {} acknowledged, {} stored", acknowledged.len(), stored.len());
+    assert_eq!(lost, 0, "of {} acknowledged, {} stored", acknowledged.len(), stored.len());
+    assert_eq!(stored.len(), owner.bodies.len(), "no body is stored twice");
+}
