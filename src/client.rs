@@ -81,6 +81,12 @@ impl<P: Port> Client<P> {
         }
     }
 
+    /// Builds packets by `consensus` from now on.
+    pub fn follow(&mut self, consensus: Arc<Consensus>) {
+        self.connection.follow(&consensus);
+        self.consensus = consensus;
+    }
+
     /// The address of this client's mailbox.
     pub fn address(&self) -> Option<MailboxAddress> {
         self.mailbox.as_ref().map(MailboxReader::address)

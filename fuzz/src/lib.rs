@@ -13,6 +13,7 @@ pub mod handshake;
 pub mod link_open;
 mod pair;
 pub mod unwrap;
+pub mod upload;
 pub mod wire;
 
 /// A boundary.
@@ -32,5 +33,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "link_open", run: link_open::run, seeds: link_open::seeds },
     Target { name: "unwrap", run: unwrap::run, seeds: unwrap::seeds },
+    Target { name: "upload", run: upload::run, seeds: upload::seeds },
     Target { name: "wire", run: wire::run, seeds: wire::seeds },
 ];

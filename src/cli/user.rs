@@ -17,7 +17,7 @@ use crate::clock::{self, Nanos};
 use crate::config::{ClientFile, GatewayChoice};
 use crate::crypto::random::Rng;
 use crate::demo::Line;
-use crate::directory;
+use crate::directory::{self, Follower};
 use crate::host;
 use crate::io::udp::{self, UdpPort};
 use crate::io::wake::{self, Sleeper, Waker};
@@ -81,6 +81,9 @@ pub(super) struct ReceiveArguments {
 /// A client, what it sleeps on, and the wish to stop.
 struct Session {
     client: Client<UdpPort>,
+    /// Brings what `consensuses` holds, if there are authorities.
+    _follower: Option<Follower>,
+    consensuses: Receiver<Arc<Consensus>>,
     gateway: String,
     sleeper: Sleeper,
     waker: Waker,
@@ -165,7 +168,11 @@ impl Session {
                 Failure::new(Status::Failure, format!("cannot hear signals: {error}"))
             })?;
         }
-        let consensus = consensus(file)?;
+        let directory = file.directory()?;
+        let consensus = match directory.clone() {
+            Some(options) => directory::obtain(options, FETCH_MAX)?,
+            None => Arc::new(load_consensus(&file.network, &file.consensus)?),
+        };
         let node = choose_gateway(&consensus, gateway.or(file.gateway.as_ref()))?;
         let address = node.addresses().first().copied().ok_or_else(|| {
             Failure::new(Status::Configuration, format!("gateway {} has no address", node.name()))
@@ -183,7 +190,10 @@ impl Session {
                 .map_err(|error| Failure::new(Status::Configuration, error))?;
         let gateway = format!("{} at {address}", node.name());
         let client = Client::new(connection, consensus.clone(), node.id(), keys, rng);
-        Ok(Session { client, gateway, sleeper, waker, stop })
+        let (sender, consensuses) = mpsc::channel();
+        let follower =
+            directory.map(|options| follow(options, waker.clone(), sender)).transpose()?;
+        Ok(Session { client, _follower: follower, consensuses, gateway, sleeper, waker, stop })
     }
 
     /// Takes turns until the gateway has let us in.
@@ -208,6 +218,9 @@ impl Session {
     }
 
     fn turn(&mut self) {
+        while let Ok(consensus) = self.consensuses.try_recv() {
+            self.client.follow(consensus);
+        }
         let now = clock::now();
         if self.client.turn(now, clock::wall()) == 0 {
             let until = self.client.next_due().min(now + LOOK);
@@ -225,12 +238,18 @@ impl Session {
     }
 }
 
-/// The consensus of now: from the authorities, or from the file if there are none.
-fn consensus(file: &ClientFile) -> Result<Arc<Consensus>, Failure> {
-    match file.directory()? {
-        Some(options) => Ok(directory::obtain(options, FETCH_MAX)?),
-        None => Ok(Arc::new(load_consensus(&file.network, &file.consensus)?)),
-    }
+/// Starts to follow the directory.
+fn follow(
+    options: directory::Options,
+    waker: Waker,
+    sender: mpsc::Sender<Arc<Consensus>>,
+) -> Result<Follower, Failure> {
+    let follower = Follower::start(options, move |consensus| {
+        // A session that has ended needs none.
+        let _ = sender.send(consensus);
+        waker.wake();
+    });
+    follower.map_err(|error| Failure::new(Status::Failure, format!("cannot start: {error}")))
 }
 
 /// The gateway that `wanted` names.

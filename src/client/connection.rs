@@ -10,7 +10,7 @@ use crate::link::{
     self, Action, Capacity, Close, Event, Frame, LinkIndex, Links, Local, Network, Peer, Refusal,
     Sessions,
 };
-use crate::pki::{Consensus, Node};
+use crate::pki::{Consensus, Node, NodeId};
 
 /// Frames that wait for the caller, at most.
 const RECEIVED_FRAMES_MAX: usize = 4096;
@@ -40,6 +40,17 @@ pub fn network_of(consensus: &Consensus) -> Network {
     }
 }
 
+/// A gateway as the link protocol knows it.
+fn peer(consensus: &Consensus, gateway: &Node) -> Option<Peer> {
+    let kem_public = gateway.kem_public(consensus.epoch())?;
+    Some(Peer {
+        id: gateway.id().0,
+        address: *gateway.addresses().first()?,
+        link_public: *gateway.link_public(),
+        kem_public: Arc::from(&kem_public[..]),
+    })
+}
+
 /// A link to one gateway.
 #[derive(Debug)]
 pub struct Connection<P> {
@@ -67,16 +78,7 @@ impl<P: Port> Connection<P> {
         wall: UnixMicros,
         rng: &mut Rng,
     ) -> Result<Self, ConnectionError> {
-        let kem_public = gateway.kem_public(consensus.epoch());
-        let (Some(kem_public), Some(&address)) = (kem_public, gateway.addresses().first()) else {
-            return Err(ConnectionError::NotReachable);
-        };
-        let peer = Peer {
-            id: gateway.id().0,
-            address,
-            link_public: *gateway.link_public(),
-            kem_public: Arc::from(&kem_public[..]),
-        };
+        let peer = peer(consensus, gateway).ok_or(ConnectionError::NotReachable)?;
         let network = network_of(consensus);
         let capacity = Capacity { nodes: 1, clients: 0 };
         let sessions = Sessions::new(&network, capacity, None);
@@ -94,6 +96,15 @@ impl<P: Port> Connection<P> {
             refused: 0,
             packets_out: 0,
         })
+    }
+
+    /// Follows a newer consensus: the gateway is met under its keys of now from the next handshake
+    /// on. A gateway that has gone from the consensus is kept as long as it answers.
+    pub fn follow(&mut self, consensus: &Consensus) {
+        let gateway = consensus.node(&NodeId(self.peer.id));
+        let Some(peer) = gateway.and_then(|gateway| peer(consensus, gateway)) else { return };
+        self.links.renew(&peer);
+        self.peer = peer;
     }
 
     /// Receives what is there and does what the link's timers ask for. Returns how much that was.

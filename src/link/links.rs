@@ -113,6 +113,17 @@ impl Links {
         self.add_node(peer, PeerKind::Gateway, side)
     }
 
+    /// Takes the KEM key that `peer` has now for the next handshake of the link to it.
+    pub fn renew(&mut self, peer: &Peer) {
+        let Some(index) = self.index_of(&peer.id) else { return };
+        let genesis = self.station.network.genesis;
+        self.with(index, |link, _| {
+            if let Side::Initiator(initiator) = &mut link.side {
+                initiator.update(peer, &genesis);
+            }
+        });
+    }
+
     /// Closes a link: says so three times, then erases it.
     pub fn hang_up(&mut self, link: LinkIndex, now: Nanos) {
         let close = Close { reason: Close::REMOVED, retry_after_s: 0 };
@@ -259,13 +270,8 @@ impl Links {
 
     /// Whether `peer` has a link now.
     fn keep_or_add(&mut self, peer: &Peer, own: [u8; 32], now: Nanos) -> bool {
-        let genesis = self.station.network.genesis;
-        if let Some(index) = self.index_of(&peer.id) {
-            self.with(index, |link, _| {
-                if let Side::Initiator(initiator) = &mut link.side {
-                    initiator.update(peer, &genesis);
-                }
-            });
+        if self.by_id.contains_key(&peer.id) {
+            self.renew(peer);
             return true;
         }
         let side = match own < peer.id {
