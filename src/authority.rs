@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use refusal::Refusal;
-pub use register::{Policy, Register, Seat};
+pub use register::{Kept, Policy, Register, Seat};
 
 use publish::Desk;
 use state::State;

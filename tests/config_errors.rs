@@ -1,11 +1,11 @@
 //! Configuration files: what is accepted, and how what is not is shown.
 
 use mixline::config::{
-    CLIENT_KEYS, ClientFile, ConfigError, Fault, GatewayChoice, Key, LogLevel, NETWORK_KEYS,
-    NODE_KEYS, NodeFile, PortMode, example, parse_anchor,
+    AUTHORITY_KEYS, AuthorityFile, CLIENT_KEYS, ClientFile, ConfigError, Fault, GatewayChoice, Key,
+    LogLevel, NETWORK_KEYS, NODE_KEYS, NodeFile, PortMode, example, parse_anchor,
 };
 use mixline::crypto::random::Rng;
-use mixline::pki::NodeId;
+use mixline::pki::{NodeId, Role};
 use std::path::{Path, PathBuf};
 
 const NODE: &str = r#"[node]
@@ -186,12 +186,61 @@ fn an_example_with_all_its_values_is_a_file_that_is_accepted() {
     };
     parse_node(&all(NODE_KEYS)).unwrap();
     ClientFile::parse(&all(CLIENT_KEYS), Path::new("client.toml")).unwrap();
+    AuthorityFile::parse(&all(AUTHORITY_KEYS), Path::new("mixline-authority.toml")).unwrap();
+}
+
+#[test]
+fn a_node_with_authorities_says_who_it_is() {
+    let authorities = "[directory]\nauthorities = [\"http://192.0.2.9:7780\"]\n";
+    let refused = fault(authorities);
+    assert_eq!((refused.line, refused.column), (6, 15));
+    assert!(refused.message.contains("`node.name`"), "{refused}");
+    let who = "name = \"mix-1\"\nrole = \"mix\"\n";
+    let membership = |more: &str| parse_node(&format!("{NODE}{who}{more}")).map(|f| f.membership);
+    assert_eq!(membership("").unwrap(), None);
+    let member = membership(authorities).unwrap().unwrap();
+    assert_eq!((member.name.as_str(), member.role), ("mix-1", Role::Mix));
+    assert_eq!(member.epochs.length_s(), 1200);
+    assert_eq!(member.addresses, ["127.0.0.1:7700".parse().unwrap()]);
+    let line = |more: &str| {
+        membership(&format!("{authorities}{more}")).unwrap_err().fault().map(|fault| fault.line)
+    };
+    assert_eq!(line("epoch = \"1500ms\"\n"), Some(9));
+    let https = membership("[directory]\nauthorities = [\"https://192.0.2.9\"]\n").unwrap_err();
+    assert!(https.to_string().contains("is no authority's address"), "{https}");
+}
+
+#[test]
+fn a_fault_of_an_authority_file_is_shown_at_the_key_that_has_it() {
+    let parse = |more: &str| {
+        let text = format!("[authority]\nnetwork = \"n\"\n{more}");
+        AuthorityFile::parse(&text, Path::new("mixline-authority.toml"))
+    };
+    let file = parse("").unwrap();
+    assert_eq!(file.listen, "127.0.0.1:7780".parse().unwrap());
+    assert_eq!(file.policy.epochs.length_s(), 1200);
+    assert!(file.policy.seats.is_none());
+    let fault = |more: &str| {
+        let error = parse(more).unwrap_err();
+        let fault = error.fault().unwrap();
+        (fault.line, fault.message.clone())
+    };
+    let id = NodeId([0xab; 32]);
+    let seats = |list: &str| format!("[admission]\nseats = [{list}]\n");
+    let seat = |layer: u8| format!("{{ node = \"{id}\", layer = {layer} }}");
+    assert!(parse(&seats(&seat(3))).is_ok());
+    assert!(fault(&seats(&seat(4))).1.contains("layer"));
+    assert!(fault(&seats(&format!("{}, {}", seat(1), seat(0)))).1.contains("two seats"));
+    assert!(fault(&seats("{ node = \"x\", layer = 1 }")).1.contains("is no node"));
+    assert_eq!(fault("[network]\nepoch = \"3s\"\n").0, 4);
+    assert!(fault("[network]\nlayers = 4\n").1.contains("4 layers"));
+    assert!(fault("[rates]\npayload = -1.0\n").1.contains("no rate"));
 }
 
 #[test]
 fn the_documentation_has_a_row_for_every_key_and_no_others() {
     let page = include_str!("../docs/configuration.md");
-    let keys = [NODE_KEYS, CLIENT_KEYS, NETWORK_KEYS].concat();
+    let keys = [NODE_KEYS, CLIENT_KEYS, AUTHORITY_KEYS, NETWORK_KEYS].concat();
     for key in &keys {
         let Key { table, name, default, change, meaning, .. } = key;
         let row = format!("| `{table}.{name}` | {default} | {} | {meaning} |", change.as_str());

@@ -1,16 +1,20 @@
 //! A network made by `network init`: its files fit together, and its secrets are closed.
 
 use mixline::clock::UnixMicros;
-use mixline::config::{ClientFile, NodeFile, load_anchor};
+use mixline::config::{AuthorityFile, ClientFile, NodeFile, load_anchor};
 use mixline::crypto::random::Rng;
-use mixline::network::{InitError, Options, Summary, init};
-use mixline::pki::{Consensus, KeyFolder, MailboxKeys};
+use mixline::network::{DirectoryPlan, InitError, NodeSummary, Options, Summary, init};
+use mixline::pki::{Consensus, KeyFolder, MailboxKeys, Role};
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const WALL: UnixMicros = UnixMicros::from_secs(1_700_000_000);
+
+/// The authority's.
+const ADDRESS: &str = "127.77.0.100:7780";
 
 /// A folder of one test, removed at its end.
 struct Scratch(PathBuf);
@@ -62,6 +66,42 @@ fn every_node_finds_itself_in_the_consensus_with_the_keys_and_address_it_has() {
         assert_eq!(entry.mix_public(epoch), Some(&keys.mix.public()));
         assert_eq!(entry.kem_public(epoch), Some(keys.kem.public()));
     }
+}
+
+#[test]
+fn with_a_directory_every_node_has_a_seat_and_knows_where_to_register() {
+    let scratch = Scratch::new("directory");
+    let mut options = scratch.options();
+    let plan = DirectoryPlan { address: ADDRESS.parse().unwrap(), epoch: Duration::from_secs(16) };
+    options.directory = Some(plan);
+    let summary = make(&options).unwrap();
+    let authority = AuthorityFile::load(&summary.authority.unwrap()).unwrap();
+    assert_eq!((authority.listen, authority.policy.epochs.length_s()), (plan.address, 16));
+    let anchor = load_anchor(&authority.network).unwrap();
+    let key = KeyFolder::with_credentials(&authority.keys, None).authority_key("authority");
+    assert_eq!(anchor.authorities(), [key.unwrap().public()]);
+    let seats = authority.policy.seats.unwrap();
+    assert_eq!(seats.len(), 8);
+    for node in &summary.nodes {
+        let file = NodeFile::load(&node.config).unwrap();
+        let member = file.membership.unwrap();
+        assert_eq!((member.name, member.role, member.addresses), node_said(node));
+        assert_eq!(member.authorities[0].host_and_port(), ADDRESS);
+        assert_eq!(member.epochs, authority.policy.epochs);
+        let keys = KeyFolder::with_credentials(&file.keys, None);
+        assert_eq!(keys.node_keys().unwrap().identity.id(), node.id);
+        assert!(keys.epochs().unwrap().is_empty(), "it makes them itself");
+        assert_eq!(seats[&node.id].layer.is_some(), node.role == Role::Mix);
+    }
+    let client = ClientFile::load(&summary.client).unwrap();
+    assert!(client.directory().unwrap().is_some());
+    options.folder = scratch.0.join("two");
+    options.authorities = 2;
+    assert!(matches!(make(&options), Err(InitError::Authorities(2))));
+}
+
+fn node_said(node: &NodeSummary) -> (String, Role, Vec<SocketAddr>) {
+    (node.name.clone(), node.role, vec![node.address])
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Texts that people write or pass on: configuration files, addresses.
 
 use mixline::config::{
-    self, CLIENT_KEYS, ClientFile, ConfigError, Key, NETWORK_KEYS, NODE_KEYS, NodeFile,
+    self, AUTHORITY_KEYS, AuthorityFile, CLIENT_KEYS, ClientFile, ConfigError, Key, NETWORK_KEYS,
+    NODE_KEYS, NodeFile,
 };
 use mixline::crypto::random::Rng;
 use mixline::pki::{MailboxAddress, MailboxKeys, NodeId, SigningKey};
@@ -17,6 +18,7 @@ pub fn run(input: &[u8]) -> bool {
     }
     is_good(NodeFile::parse(&text, path))
         | is_good(ClientFile::parse(&text, path))
+        | is_good(AuthorityFile::parse(&text, path))
         | is_good(config::parse_anchor(&text, path))
         | address.is_ok()
 }
@@ -37,7 +39,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let digits: String = authority.iter().map(|byte| format!("{byte:02x}")).collect();
     let own = [("network.authorities", format!("[\"{digits}\"]"))];
     let address = MailboxKeys::generate(&mut Rng::from_seed([1; 32])).address(NodeId([2; 32]));
-    let files = [(NODE_KEYS, &[][..]), (CLIENT_KEYS, &[]), (NETWORK_KEYS, &own)];
+    let files =
+        [(NODE_KEYS, &[][..]), (CLIENT_KEYS, &[]), (NETWORK_KEYS, &own), (AUTHORITY_KEYS, &[])];
     let texts = files.map(|(keys, own)| whole_file(keys, own));
     texts.into_iter().chain([address.to_string()]).map(String::into_bytes).collect()
 }

@@ -15,6 +15,7 @@ pub mod link_open;
 mod pair;
 pub mod reassembly;
 pub mod unwrap;
+pub mod upload;
 pub mod wire;
 
 /// A boundary.
@@ -36,5 +37,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "link_open", run: link_open::run, seeds: link_open::seeds },
     Target { name: "reassembly", run: reassembly::run, seeds: reassembly::seeds },
     Target { name: "unwrap", run: unwrap::run, seeds: unwrap::seeds },
+    Target { name: "upload", run: upload::run, seeds: upload::seeds },
     Target { name: "wire", run: wire::run, seeds: wire::seeds },
 ];

@@ -269,3 +269,181 @@ fn shared(one: &Descriptor, other: &Descriptor) -> Option<&'static str> {
     let taken = mine.addresses.iter().any(|address| theirs.addresses.contains(address));
     taken.then_some("address")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::random::Rng;
+    use crate::pki::{DescriptorError, DescriptorFields, EpochKeys, EpochPublic, NodeKeys, Rates};
+    use crate::sphinx::Geometry;
+
+    /// Epochs of 16 s; the tests begin with epoch 1000.
+    const EPOCH: u64 = 1000;
+
+    fn at(epoch: u64, seconds: u64) -> UnixMicros {
+        UnixMicros::from_secs(epoch * 16 + seconds)
+    }
+
+    struct World {
+        register: Register,
+        key: SigningKey,
+        nodes: Vec<NodeKeys>,
+        rng: Rng,
+    }
+
+    impl World {
+        /// Two mixes, then a gateway, each with a seat if `seated`.
+        fn new(seated: bool, layers: u8) -> Self {
+            let mut rng = Rng::from_seed([1; 32]);
+            let key = SigningKey::generate(&mut rng);
+            let anchor = TrustAnchor::new("net", vec![key.public()], None).unwrap();
+            let nodes: Vec<_> = (0..3).map(|_| NodeKeys::generate(&mut rng)).collect();
+            let seat = |layer| Seat { layer, weight: 1 };
+            let seats = [Some(1), Some(layers), None].map(seat);
+            let ids = nodes.iter().map(|keys| keys.identity.id());
+            let parameters = Parameters {
+                layers,
+                delay_mean: Nanos::from_millis(50),
+                rates: Rates::default(),
+                geometry: Geometry::DEFAULT,
+            };
+            let policy = Policy {
+                epochs: Epochs::new(16).unwrap(),
+                parameters,
+                seats: seated.then(|| ids.zip(seats).collect()),
+            };
+            let register = Register::new(anchor, policy, Kept::default(), at(EPOCH, 0));
+            World { register, key, nodes, rng }
+        }
+
+        /// What `node` posts at `wall`: keys of the epoch and the next.
+        fn descriptor(&mut self, node: usize, wall: UnixMicros) -> Descriptor {
+            let epoch = wall.as_secs() / 16;
+            let keys = [epoch, epoch + 1].map(|epoch| EpochKeys::generate(epoch, &mut self.rng));
+            let fields = DescriptorFields {
+                network: "net".into(),
+                name: format!("node-{node}"),
+                role: if node == 2 { Role::Gateway } else { Role::Mix },
+                addresses: vec![([127, 0, 0, 1 + u8::try_from(node).unwrap()], 7700).into()],
+                epochs: keys.iter().map(EpochPublic::of).collect(),
+                published: wall,
+            };
+            Descriptor::sign(&fields, &self.nodes[node]).unwrap()
+        }
+
+        fn post(&mut self, node: usize, wall: UnixMicros) -> Result<(), Refusal> {
+            let bytes = self.descriptor(node, wall).signed_bytes().to_vec();
+            let descriptor = self.register.check(&bytes, wall)?;
+            self.register.enter(descriptor, wall);
+            Ok(())
+        }
+
+        fn publish(&mut self, epoch: u64, wall: UnixMicros) -> Result<Consensus, ConsensusError> {
+            let (consensus, bytes) = self.register.sign(epoch, &self.key, wall)?;
+            self.register.note(consensus.clone(), bytes);
+            Ok(consensus)
+        }
+    }
+
+    #[test]
+    fn the_first_consensus_is_made_as_soon_as_every_seat_is_taken() {
+        let mut world = World::new(true, 1);
+        for node in 0..3 {
+            assert_eq!(world.register.due(at(EPOCH, 0)), None);
+            world.post(node, at(EPOCH, 0)).unwrap();
+        }
+        assert_eq!(world.register.due(at(EPOCH, 0)), Some(EPOCH));
+        let consensus = world.publish(EPOCH, at(EPOCH, 0)).unwrap();
+        assert_eq!((consensus.layer(1).len(), consensus.gateways().len()), (2, 1));
+        assert_eq!(world.register.due(at(EPOCH, 11)), None);
+        assert_eq!(world.register.due_in(at(EPOCH, 11)), Nanos::from_secs(1));
+        assert_eq!(world.register.due(at(EPOCH, 12)), Some(EPOCH + 1));
+    }
+
+    #[test]
+    fn a_node_that_does_not_register_is_waited_for_and_then_left_out() {
+        let mut world = World::new(true, 1);
+        world.post(0, at(EPOCH, 1)).unwrap();
+        world.post(2, at(EPOCH, 1)).unwrap();
+        assert_eq!(world.register.due(at(EPOCH, 1)), None);
+        assert_eq!(world.register.due(at(EPOCH, 2)), Some(EPOCH));
+        assert_eq!(world.publish(EPOCH, at(EPOCH, 2)).unwrap().layer(1).len(), 1);
+    }
+
+    #[test]
+    fn an_empty_layer_makes_no_network_whose_consensus_anybody_could_follow() {
+        let mut world = World::new(true, 2);
+        world.post(0, at(EPOCH, 1)).unwrap();
+        world.post(2, at(EPOCH, 1)).unwrap();
+        let error = world.publish(EPOCH, at(EPOCH, 2)).unwrap_err();
+        assert_eq!(error, ConsensusError::EmptyLayer(2));
+    }
+
+    #[test]
+    fn without_seats_mixes_are_dealt_out_and_keep_their_layer() {
+        let mut world = World::new(false, 2);
+        for node in 0..3 {
+            world.post(node, at(EPOCH, 0)).unwrap();
+        }
+        let first = world.publish(EPOCH, at(EPOCH, 2)).unwrap();
+        for _ in 0..4 {
+            world.nodes.push(NodeKeys::generate(&mut world.rng));
+        }
+        for node in [0, 1, 2, 3, 4, 5, 6] {
+            world.post(node, at(EPOCH, 3)).unwrap();
+        }
+        let second = world.publish(EPOCH + 1, at(EPOCH, 14)).unwrap();
+        assert_eq!((second.layer(1).len(), second.layer(2).len()), (3, 3));
+        for node in first.nodes() {
+            assert_eq!(second.node(&node.id()).unwrap().layer(), node.layer());
+        }
+    }
+
+    #[test]
+    fn strangers_impostors_and_old_or_future_descriptors_are_refused() {
+        let mut world = World::new(true, 1);
+        let now = at(EPOCH, 8);
+        world.post(0, now).unwrap();
+        assert_eq!(world.post(0, at(EPOCH, 7)), Err(Refusal::Older));
+        assert_eq!(world.post(0, now), Ok(()), "the same again");
+        let future = world.descriptor(1, at(EPOCH, 8 + 121));
+        assert_eq!(world.register.check(future.signed_bytes(), now), Err(Refusal::Future));
+        let old = world.descriptor(1, at(EPOCH - 2, 0));
+        assert_eq!(world.register.check(old.signed_bytes(), now), Err(Refusal::NoKeys(EPOCH)));
+        world.nodes[1] = NodeKeys::generate(&mut world.rng);
+        assert_eq!(world.post(1, now), Err(Refusal::NoSeat));
+        world.nodes.swap(0, 2);
+        assert_eq!(world.post(2, now), Err(Refusal::OtherRole(Role::Mix)));
+        let mut changed = world.descriptor(0, now).signed_bytes().to_vec();
+        changed[200] ^= 1;
+        let refused = world.register.check(&changed, now);
+        assert_eq!(refused, Err(Refusal::Descriptor(DescriptorError::Changed)));
+    }
+
+    #[test]
+    fn what_belongs_to_a_node_is_taken_until_its_keys_are_over() {
+        let mut world = World::new(false, 1);
+        world.post(0, at(EPOCH, 0)).unwrap();
+        world.nodes[0] = NodeKeys::generate(&mut world.rng);
+        assert_eq!(world.post(0, at(EPOCH, 1)), Err(Refusal::Taken("name")));
+        assert_eq!(world.post(0, at(EPOCH + 1, 1)), Err(Refusal::Taken("name")));
+        assert_eq!(world.post(0, at(EPOCH + 2, 1)), Ok(()));
+        assert_eq!(world.register.nodes(), 1, "the first one is forgotten");
+    }
+
+    #[test]
+    fn the_current_consensus_is_that_of_the_epoch_or_the_last_before_it() {
+        let mut world = World::new(true, 1);
+        for node in 0..3 {
+            world.post(node, at(EPOCH, 0)).unwrap();
+        }
+        world.publish(EPOCH, at(EPOCH, 0)).unwrap();
+        world.publish(EPOCH + 1, at(EPOCH, 12)).unwrap();
+        let of = |epoch| world.register.consensus(epoch);
+        assert_ne!(of(EPOCH), of(EPOCH + 1));
+        assert_eq!(world.register.current(at(EPOCH, 15)), of(EPOCH));
+        assert_eq!(world.register.current(at(EPOCH + 1, 0)), of(EPOCH + 1));
+        assert_eq!(world.register.current(at(EPOCH + 5, 0)), of(EPOCH + 1));
+        assert_eq!(world.register.current(at(EPOCH - 1, 0)), None);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,13 +15,17 @@ use super::{DemoError, GATEWAYS, Interrupt, LAYERS, Options, check};
 use crate::clock;
 use crate::crypto::random::Rng;
 use crate::message::envelope;
-use crate::network::{self, NodeSummary};
+use crate::network::{self, DirectoryPlan, NodeSummary};
 use crate::node::Totals;
 use crate::pki::{Rate, Rates};
 use crate::sphinx::Geometry;
 
 /// The port of every node of a demo; their addresses differ.
 const PORT: u16 = 7700;
+/// The last byte of the authority's address, behind those of all nodes, and its port.
+const AUTHORITY: (u8, u16) = (254, 7780);
+/// The length of an epoch.
+const EPOCH: Duration = Duration::from_secs(120);
 /// How often the demo's clients send.
 const MESSAGE_RATE: Rate = Rate::per_second(200);
 /// How long the network may take to connect all its links.
@@ -34,6 +38,7 @@ const CLIENT_MAX: Duration = Duration::from_secs(15);
 /// A running network. Dropping it ends its processes and removes its files.
 pub(super) struct Network {
     folder: Folder,
+    authority: Process,
     nodes: Vec<Process>,
     client_config: PathBuf,
 }
@@ -51,26 +56,25 @@ impl Network {
         progress: &Progress,
     ) -> Result<Self, DemoError> {
         let folder = Folder::new()?;
-        let layout = network::Options {
-            mixes: options.mixes,
-            layers: LAYERS,
-            gateways: GATEWAYS,
-            rates: Rates { payload: MESSAGE_RATE, ..Rates::default() },
-            addresses: free_addresses(options.mixes + GATEWAYS)?,
-            port: PORT,
-            ..network::Options::new(folder.0.join("network"))
-        };
-        let made = network::init(&layout, &mut Rng::from_os(), clock::wall())?;
+        let made = make(options, &folder)?;
         let socket = folder.0.join("notify");
         let notify = UnixDatagram::bind(&socket)
             .map_err(|source| DemoError::Folder { path: socket.clone(), source })?;
+        let authority = made.authority.unwrap_or_default();
+        let arguments = [
+            OsStr::new("authority"),
+            "run".as_ref(),
+            "--die-with-parent".as_ref(),
+            authority.as_ref(),
+        ];
+        let authority = Process::start("authority", &folder.0, arguments, &[])?;
         let mut nodes = Vec::new();
         for NodeSummary { name, config, .. } in &made.nodes {
             let arguments = [OsStr::new("run"), "--die-with-parent".as_ref(), config.as_ref()];
             let environment = [("NOTIFY_SOCKET", socket.as_ref())];
             nodes.push(Process::start(name, &folder.0, arguments, &environment)?);
         }
-        let mut network = Network { folder, nodes, client_config: made.client };
+        let mut network = Network { folder, authority, nodes, client_config: made.client };
         network.wait_until_connected(&notify, interrupt, progress)?;
         Ok(network)
     }
@@ -163,7 +167,8 @@ impl Network {
         let (mut connected, mut message) = (0, [0; 1024]);
         while connected < self.nodes.len() {
             check(interrupt)?;
-            if let Some(ended) = self.nodes.iter_mut().find_map(Process::ended) {
+            let ended = self.nodes.iter_mut().find_map(Process::ended);
+            if let Some(ended) = ended.or_else(|| self.authority.ended()) {
                 return Err(ended);
             }
             if clock::now() - start > READY_MAX.into() {
@@ -178,6 +183,29 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// Makes the network's files.
+fn make(options: Options, folder: &Folder) -> Result<network::Summary, DemoError> {
+    let addresses = free_addresses(options.mixes + GATEWAYS)?;
+    let layout = network::Options {
+        mixes: options.mixes,
+        layers: LAYERS,
+        gateways: GATEWAYS,
+        rates: Rates { payload: MESSAGE_RATE, ..Rates::default() },
+        directory: Some(DirectoryPlan { address: authority_at(addresses), epoch: EPOCH }),
+        addresses,
+        port: PORT,
+        ..network::Options::new(folder.0.join("network"))
+    };
+    Ok(network::init(&layout, &mut Rng::from_os(), clock::wall())?)
+}
+
+/// The authority's address beside those of nodes behind `base`.
+fn authority_at(base: Ipv4Addr) -> SocketAddr {
+    let [a, b, c, _] = base.octets();
+    let (host, port) = AUTHORITY;
+    (Ipv4Addr::new(a, b, c, host), port).into()
 }
 
 /// The folder of the network's files, removed at the end.
@@ -216,8 +244,9 @@ fn free_addresses(count: usize) -> Result<Ipv4Addr, DemoError> {
             let host = u8::try_from(host).unwrap_or(u8::MAX);
             UdpSocket::bind((Ipv4Addr::new(127, 77, subnet, host), PORT)).is_ok()
         });
-        if free {
-            return Ok(Ipv4Addr::new(127, 77, subnet, 0));
+        let base = Ipv4Addr::new(127, 77, subnet, 0);
+        if free && TcpListener::bind(authority_at(base)).is_ok() {
+            return Ok(base);
         }
     }
     Err(DemoError::NoAddresses { port: PORT })

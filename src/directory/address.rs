@@ -36,9 +36,13 @@ impl FromStr for AuthorityAddress {
         let authority = uri.authority().filter(|_| plain && uri.path() == "/");
         let authority = authority.filter(|authority| !authority.as_str().contains('@'));
         let authority = authority.ok_or_else(refused)?;
-        let port = authority.port_u16().unwrap_or(PORT_DEFAULT);
         let host = authority.host().to_owned();
-        if host.is_empty() || port == 0 || (authority.port().is_none() && text.ends_with(':')) {
+        let port = match authority.as_str().strip_prefix(&host).map(|rest| rest.strip_prefix(':')) {
+            Some(None) => PORT_DEFAULT,
+            Some(Some(port)) => port.parse().map_err(|_| refused())?,
+            None => return Err(refused()),
+        };
+        if host.is_empty() || port == 0 {
             return Err(refused());
         }
         Ok(AuthorityAddress { host, port })
@@ -76,6 +80,7 @@ mod tests {
             "http://127.0.0.1?x",
             "http://me@127.0.0.1",
             "http://127.0.0.1:0",
+            "http://127.0.0.1:",
             "http://127.0.0.1:99999",
         ];
         for text in refused {

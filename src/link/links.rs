@@ -271,7 +271,7 @@ impl Links {
 
     /// Whether `peer` has a link now.
     fn keep_or_add(&mut self, peer: &Peer, own: [u8; 32], now: Nanos) -> bool {
-        if self.index_of(&peer.id).is_some() {
+        if self.by_id.contains_key(&peer.id) {
             self.renew(peer);
             return true;
         }

@@ -268,7 +268,8 @@ mod tests {
             assert_eq!(inbox.take(letter, &parts[number], NOW), None);
         }
         let received = inbox.take(5, &parts[2], NOW);
-        assert_eq!(received, Some(Received { id: [1; 16], bytes: message }));
+        let letters = vec![4, 2, 5, 1];
+        assert_eq!(received, Some(Received { id: [1; 16], bytes: message, letters }));
         for (letter, part) in (6..).zip(&parts) {
             assert_eq!(inbox.take(letter, part, NOW), None);
         }

@@ -44,8 +44,8 @@ pub enum DescriptorError {
     /// Neither a mix nor a gateway.
     #[error("its role is unknown")]
     Role,
-    /// No address, too many, or one that nobody can send to.
-    #[error("its addresses are none, too many, or not reachable ones")]
+    /// No address, too many, the same twice, or one that nobody can send to.
+    #[error("its addresses are none, too many, repeated, or not reachable ones")]
     Addresses,
     /// No epoch keys, too many, or not in ascending order.
     #[error("its epoch keys are none, too many, or out of order")]
@@ -249,7 +249,9 @@ fn addresses(encoded: &[ByteVec]) -> Option<Vec<SocketAddr>> {
     if !(1..=ADDRESSES_MAX).contains(&encoded.len()) {
         return None;
     }
-    encoded.iter().map(|bytes| address(bytes)).collect()
+    let addresses: Vec<_> = encoded.iter().map(|bytes| address(bytes)).collect::<Option<_>>()?;
+    let is_new = |(place, address)| !addresses[..place].contains(address);
+    addresses.iter().enumerate().all(is_new).then_some(addresses)
 }
 
 /// The address in `bytes`, if a packet can be sent there.
