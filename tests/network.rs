@@ -30,7 +30,7 @@ fn connected(conditions: Conditions, workers: usize, seed: u8) -> Simulation {
 }
 
 fn connected_at(rates: Rates, conditions: Conditions, workers: usize, seed: u8) -> Simulation {
-    let shape = Shape { rates, ..Shape::default() };
+    let shape = Shape { messages_per_second: 20, rates, ..Shape::default() };
     let mut simulation = Simulation::new(&shape, conditions, workers, seed);
     // Two mixes before and two behind, or two gateways: everybody has four neighbours.
     let all_up =

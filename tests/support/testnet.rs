@@ -8,7 +8,7 @@ use mixline::crypto::random::Rng;
 use mixline::node::Identity;
 use mixline::pki::{
     Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
-    Parameters, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
+    Parameters, PlacedMix, Rate, Rates, Role, SigningKey, TrustAnchor,
 };
 use mixline::sphinx::Geometry;
 
@@ -24,6 +24,8 @@ pub(crate) struct Shape {
     pub(crate) mixes_per_layer: u8,
     pub(crate) gateways: u8,
     pub(crate) delay_mean: Nanos,
+    pub(crate) messages_per_second: u32,
+    /// All other rates.
     pub(crate) rates: Rates,
     /// The first two bytes of all addresses.
     pub(crate) subnet: [u8; 2],
@@ -36,6 +38,7 @@ impl Default for Shape {
             mixes_per_layer: 2,
             gateways: 2,
             delay_mean: Nanos::from_millis(100),
+            messages_per_second: 200,
             rates: Rates::default(),
             subnet: [10, 77],
         }
@@ -117,7 +120,7 @@ fn consensus(
         parameters: Parameters {
             layers: shape.layers,
             delay_mean: shape.delay_mean,
-            rates: shape.rates,
+            rates: Rates { payload: Rate::per_second(shape.messages_per_second), ..shape.rates },
             geometry: Geometry::DEFAULT,
         },
         mixes: descriptors[..mixes].iter().enumerate().map(placed).collect(),
