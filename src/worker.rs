@@ -26,7 +26,7 @@ use crate::pool::Pool;
 use crate::sphinx::{Hop, Unwrapper};
 
 use drops::Drops;
-use rings::{Command, HandOff, Inbox, Parcel, Upcall};
+use rings::{Command, HandOff, Handshake, Inbox, Parcel, Upcall};
 use slab::{Slot, SlotCache};
 use tables::Tables;
 
@@ -63,6 +63,8 @@ pub struct Rings {
     pub commands: Arc<Inbox<Command>>,
     /// To the control thread.
     pub control: Arc<Inbox<Upcall>>,
+    /// To the control thread, for what strangers send.
+    pub handshakes: Arc<Inbox<Handshake>>,
     /// Into every worker of the node, by number: packets for the links that it owns.
     pub workers: Arc<[Arc<Inbox<HandOff>>]>,
 }
@@ -147,11 +149,6 @@ impl<P: Port> Worker<P> {
     /// When the next turn has something to do, if no message and no datagram comes before.
     pub fn next_due(&self) -> Nanos {
         self.pool.next_due().unwrap_or(Nanos::NEVER)
-    }
-
-    /// Whether a message waits for this worker.
-    pub fn has_messages(&self) -> bool {
-        !self.rings.commands.is_empty() || !self.rings.workers[self.number].is_empty()
     }
 
     /// Packets in the pool.

@@ -42,7 +42,8 @@ mod suite {
         fn port(&self, host: u8, datagram_bytes: usize) -> UdpPort {
             let address = (self.ip)(host).parse().unwrap();
             let options = Options::new(address, datagram_bytes);
-            UdpPort::open(&Options { offload: self.offload, ..options }).unwrap()
+            let (coalesce, segment) = (self.offload, self.offload);
+            UdpPort::open(&Options { coalesce, segment, ..options }).unwrap()
         }
 
         fn settle(&self, port: &UdpPort) {

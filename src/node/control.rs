@@ -14,12 +14,14 @@ use crate::metrics::Counter;
 use crate::sphinx::Geometry;
 use crate::sphinx::geometry::HEADER_BYTES;
 use crate::worker::drops::Drops;
-use crate::worker::rings::{Command, Inbox, Upcall};
+use crate::worker::rings::{Command, Handshake, Inbox, Upcall};
 use crate::worker::slab::{Slot, SlotCache};
 use crate::worker::tables;
 
 /// Upcalls that one turn answers at most, so that timers are never late for long.
 const UPCALLS_A_TURN: usize = 256;
+/// Handshake datagrams that one turn answers at most: each costs up to 0.2 ms.
+const HANDSHAKES_A_TURN: usize = 16;
 /// Commands that wait for one worker at most; a worker that is that far behind is not alive.
 const BACKLOG_COMMANDS_MAX: usize = 1 << 16;
 
@@ -51,6 +53,8 @@ pub struct Parts {
     pub workers: Vec<Arc<Inbox<Command>>>,
     /// The ring from the workers.
     pub upcalls: Arc<Inbox<Upcall>>,
+    /// The ring for what strangers send.
+    pub handshakes: Arc<Inbox<Handshake>>,
     /// Its share of the packet memory.
     pub slots: SlotCache,
     /// All sizes.
@@ -66,6 +70,7 @@ pub struct Control {
     gateway: Option<Gateway>,
     seats: Vec<Seat>,
     upcalls: Arc<Inbox<Upcall>>,
+    handshakes: Arc<Inbox<Handshake>>,
     slots: SlotCache,
     geometry: Geometry,
     counts: Arc<ControlCounts>,
@@ -76,18 +81,29 @@ pub struct Control {
 impl Control {
     /// The control side made of `parts`.
     pub fn new(parts: Parts) -> Self {
-        let Parts { links, gateway, workers, upcalls, slots, geometry, neighbours } = parts;
+        let Parts { links, gateway, workers, upcalls, handshakes, slots, geometry, neighbours } =
+            parts;
         let seats = workers
             .into_iter()
             .map(|commands| Seat { commands, backlog: VecDeque::new() })
             .collect();
-        let counts = Arc::default();
-        Control { links, gateway, seats, upcalls, slots, geometry, counts, neighbours, links_up: 0 }
+        Control {
+            links,
+            gateway,
+            seats,
+            upcalls,
+            handshakes,
+            slots,
+            geometry,
+            counts: Arc::default(),
+            neighbours,
+            links_up: 0,
+        }
     }
 
     /// One turn at `now`. Returns how much it found to do.
     pub fn turn(&mut self, now: Nanos, wall: UnixMicros) -> usize {
-        let mut work = self.answer_upcalls(now, wall);
+        let mut work = self.answer_upcalls(now, wall) + self.answer_handshakes(now, wall);
         self.links.tick(now, wall);
         if let Some(gateway) = &mut self.gateway {
             gateway.tick(now);
@@ -105,11 +121,6 @@ impl Control {
         }
         let gateway = self.gateway.as_ref().map_or(Nanos::NEVER, Gateway::next_deadline);
         self.links.next_deadline().min(gateway)
-    }
-
-    /// Whether a worker has called.
-    pub fn has_upcalls(&self) -> bool {
-        !self.upcalls.is_empty()
     }
 
     /// Links to nodes that have a session.
@@ -146,15 +157,22 @@ impl Control {
         UPCALLS_A_TURN
     }
 
+    /// Answers as many strangers as the ring holds, at most once round.
+    fn answer_handshakes(&mut self, now: Nanos, wall: UnixMicros) -> usize {
+        self.links.press(self.handshakes.is_pressed());
+        for answered in 0..HANDSHAKES_A_TURN {
+            let Some(Handshake { source, slot }) = self.handshakes.pop() else { return answered };
+            let datagram = &self.slots.slab().bytes(&slot)[..self.geometry.datagram_bytes()];
+            if let Err(refusal) = self.links.receive(source, datagram, now, wall) {
+                self.counts.drops.count(refusal);
+            }
+            self.slots.give(slot);
+        }
+        HANDSHAKES_A_TURN
+    }
+
     fn answer(&mut self, upcall: Upcall, now: Nanos, wall: UnixMicros) {
         match upcall {
-            Upcall::Handshake { source, slot } => {
-                let datagram = &self.slots.slab().bytes(&slot)[..self.geometry.datagram_bytes()];
-                if let Err(refusal) = self.links.receive(source, datagram, now, wall) {
-                    self.counts.drops.count(refusal);
-                }
-                self.slots.give(slot);
-            }
             Upcall::Confirmed { link, generation } => self.links.confirmed(link, generation, now),
             Upcall::Frame { opened, slot } => {
                 self.answer_frame(opened, &slot, now, wall);

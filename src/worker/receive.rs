@@ -5,21 +5,30 @@ use std::net::SocketAddr;
 use arrayvec::ArrayVec;
 
 use super::drops::{Drops, Reason, Refusal};
-use super::rings::{Inbox, Upcall};
+use super::rings::{Handshake, Inbox, Upcall};
 use super::slab::{Slot, SlotCache};
 use super::tables::Tables;
-use super::{Arrival, BATCH, Counts, Worker};
+use super::{Arrival, BATCH, Counts, Rings, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
-use crate::link::{Frame, Opened, Sessions};
+use crate::link::{self, Frame, Opened, Sessions};
 
 impl<P: Port> Worker<P> {
     /// Receives what the port has, at most a batch; returns how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
         let Worker { port, sessions, slots, tables, rings, counts, arrivals, draining, .. } = self;
-        let control = &*rings.control;
-        let mut intake =
-            Intake { sessions, slots, tables, control, counts, arrivals, draining: *draining, now };
+        let Rings { control, handshakes, .. } = &*rings;
+        let mut intake = Intake {
+            sessions,
+            slots,
+            tables,
+            control,
+            handshakes,
+            counts,
+            arrivals,
+            draining: *draining,
+            now,
+        };
         port.receive(|source, datagram| intake.take(source, datagram))
     }
 }
@@ -30,6 +39,7 @@ struct Intake<'a> {
     slots: &'a mut SlotCache,
     tables: &'a Tables,
     control: &'a Inbox<Upcall>,
+    handshakes: &'a Inbox<Handshake>,
     counts: &'a Counts,
     arrivals: &'a mut ArrayVec<Arrival, BATCH>,
     draining: bool,
@@ -109,7 +119,9 @@ impl Intake<'_> {
             return Err((slot, Some(refusal.into())));
         }
         self.slots.slab().bytes_mut(&mut slot)[..datagram.len()].copy_from_slice(datagram);
-        self.pass_up(Upcall::Handshake { source, slot })
+        self.handshakes
+            .push(Handshake { source, slot })
+            .map_err(|refused| (refused.slot, Some(link::Refusal::RingFull.into())))
     }
 
     fn pass_up(&mut self, upcall: Upcall) -> Result<(), (Slot, Option<Reason>)> {

@@ -68,16 +68,19 @@ pub enum Command {
     Drain,
 }
 
+/// A datagram of no session that may be a handshake's. It has a ring of its own to the control
+/// thread, so that a flood of them keeps nothing else from getting there.
+#[derive(Debug)]
+pub struct Handshake {
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// The datagram.
+    pub slot: Slot,
+}
+
 /// What a worker passes up to the control thread.
 #[derive(Debug)]
 pub enum Upcall {
-    /// A datagram of no session that may be a handshake's.
-    Handshake {
-        /// Where it came from.
-        source: SocketAddr,
-        /// The datagram.
-        slot: Slot,
-    },
     /// The first valid datagram under a key that was not yet confirmed.
     Confirmed {
         /// The link.
@@ -110,9 +113,7 @@ impl Upcall {
     /// For [`Upcall::Confirmed`], which has none.
     pub(super) fn into_slot(self) -> Slot {
         match self {
-            Upcall::Handshake { slot, .. }
-            | Upcall::Frame { slot, .. }
-            | Upcall::Delivery { slot, .. } => slot,
+            Upcall::Frame { slot, .. } | Upcall::Delivery { slot, .. } => slot,
             Upcall::Confirmed { .. } => unreachable!("a confirmation carries no slot"),
         }
     }
@@ -144,6 +145,11 @@ impl<T> Inbox<T> {
     /// The oldest message.
     pub fn pop(&self) -> Option<T> {
         self.ring.pop()
+    }
+
+    /// Whether more than a quarter of the ring waits: the receiver is behind.
+    pub fn is_pressed(&self) -> bool {
+        self.ring.len() > self.ring.capacity() / 4
     }
 
     /// Whether nothing waits.
