@@ -153,6 +153,9 @@ impl<P: Port> Client<P> {
 
     /// When the next turn has something to do, if nothing arrives before.
     pub fn next_due(&self) -> Nanos {
+        if !self.connection.is_up() {
+            return self.connection.next_due();
+        }
         let packet = if self.outbox.is_empty() { Nanos::NEVER } else { self.next_send };
         let mailbox = self.mailbox.as_ref().map_or(Nanos::NEVER, MailboxReader::next_due);
         packet.min(mailbox).min(self.connection.next_due())

@@ -17,20 +17,9 @@ pub use keys::{CLIENT_KEYS, Change, Key, NETWORK_KEYS, NODE_KEYS, example};
 pub use network::{load_anchor, parse_anchor};
 pub use node::{Detail, LogLevel, NodeFile, PortMode, Workers};
 
-use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// Reads the text of a configuration file.
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::from_io(path, source))
-}
-
-/// The value that `text`, which stands in `path`, spells.
-fn from_toml<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
-    toml::from_str(text).map_err(|error| ConfigError::from_toml(path, text, error))
-}
-
-/// `path` as seen from the folder of `file`, which names it.
-fn beside(file: &Path, path: &Path) -> std::path::PathBuf {
-    file.parent().unwrap_or(Path::new("")).join(path)
 }

@@ -63,12 +63,14 @@ pub enum DemoError {
         source: std::io::Error,
     },
     /// A process ended early.
-    #[error("{name} ended early ({status}): its last words stand above")]
+    #[error("{name} ended early ({status}): {last_words}")]
     Ended {
         /// The process.
         name: String,
         /// How it ended.
         status: std::process::ExitStatus,
+        /// The last line of its log.
+        last_words: String,
     },
     /// The network did not come up.
     #[error(

@@ -23,6 +23,7 @@ pub const BATCH: usize = 64;
 pub trait Port {
     /// Hands at most [`BATCH`] waiting datagrams to `take`, each with its source; returns how
     /// many. Each is borrowed where it lies: its memory is the port's again when `take` returns.
+    /// Nothing waits any more only when it returns 0.
     fn receive(&mut self, take: impl FnMut(SocketAddr, &[u8])) -> usize;
 
     /// Lets `fill` write one datagram of exactly [`Port::datagram_bytes`] and say where to; it
@@ -53,7 +54,7 @@ pub trait Port {
     /// What happened so far.
     fn counters(&self) -> &PortCounters;
 
-    /// What to sleep on until something arrives, if there is such a thing.
+    /// What to sleep on until something arrives, if there is such a thing ([`wake::Sleeper`]).
     fn fd(&self) -> Option<RawFd>;
 }
 

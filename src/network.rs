@@ -11,12 +11,12 @@ use crate::crypto::random::Rng;
 use crate::pki::{
     AnchorError, Consensus, ConsensusDraft, ConsensusError, Descriptor, DescriptorError,
     DescriptorFields, EpochKeys, EpochPublic, KeyError, KeyFolder, MailboxKeys, NodeId, NodeKeys,
-    Parameters, ParametersError, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
+    Parameters, ParametersError, PlacedMix, Rates, Role, SigningKey, TrustAnchor, is_reachable,
 };
 use crate::sphinx::{Geometry, GeometryError};
 use files::Files;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// A small network of test on this machine's loopback addresses.
+    /// A small test network on this machine's loopback addresses.
     pub fn new(folder: PathBuf) -> Self {
         Options {
             folder,
@@ -98,9 +98,14 @@ pub enum InitError {
     /// The validity is shorter than a second.
     #[error("a validity of {}: use at least 1s", humantime::format_duration(*.0))]
     Valid(Duration),
-    /// The addresses run out.
-    #[error("there are not enough addresses behind {0}: use a lower one")]
-    Addresses(Ipv4Addr),
+    /// The addresses run out, or no packet can be sent to one of them.
+    #[error("not every node can have an address behind {base} and port {port}: use others")]
+    Addresses {
+        /// The address before the first node's.
+        base: Ipv4Addr,
+        /// The port of all.
+        port: u16,
+    },
     /// The payload has no possible size.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
@@ -250,7 +255,7 @@ impl Seat {
 
 /// All nodes: mixes dealt out to the layers in turn, then the gateways.
 fn plan(options: &Options) -> Result<Vec<Seat>, InitError> {
-    let Options { mixes, layers, gateways, addresses, .. } = *options;
+    let Options { mixes, layers, gateways, addresses: base, port, .. } = *options;
     let allowed = usize::from(layers)..=NODES_MAX;
     if !allowed.contains(&mixes) || !(1..=NODES_MAX).contains(&gateways) {
         return Err(InitError::Nodes { mixes, layers, gateways });
@@ -262,9 +267,10 @@ fn plan(options: &Options) -> Result<Vec<Seat>, InitError> {
         .chain(gateways)
         .zip(1..)
         .map(|((role, layer, name), offset)| {
-            let ip = u32::from(addresses).checked_add(offset).map(Ipv4Addr::from);
-            let ip = IpAddr::from(ip.ok_or(InitError::Addresses(addresses))?);
-            Ok(Seat { name, role, layer, address: SocketAddr::new(ip, options.port) })
+            let ip = u32::from(base).checked_add(offset).map(Ipv4Addr::from);
+            let address = ip.map(|ip| SocketAddr::from((ip, port))).filter(is_reachable);
+            let address = address.ok_or(InitError::Addresses { base, port })?;
+            Ok(Seat { name, role, layer, address })
         })
         .collect()
 }

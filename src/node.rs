@@ -123,13 +123,13 @@ impl Identity {
     pub fn listed(&self) -> Result<&ListedNode, NodeError> {
         let id = self.keys.identity.id();
         let node = self.consensus.node(&id).ok_or(NodeError::NotListed(id))?;
-        if node.link_public() != self.keys.link.public() {
+        if *node.link_public() != self.keys.link.public() {
             return Err(NodeError::OtherKey { id, kind: "link" });
         }
         let epoch = self.consensus.epoch();
         let own = self.epochs.iter().find(|keys| keys.epoch == epoch);
         let own = own.ok_or(NodeError::NoEpochKey(epoch))?;
-        if node.mix_public(epoch) != Some(own.mix.public()) {
+        if node.mix_public(epoch) != Some(&own.mix.public()) {
             return Err(NodeError::OtherKey { id, kind: "mix" });
         }
         Ok(node)

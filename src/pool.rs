@@ -205,6 +205,10 @@ mod tests {
             std::mem::replace(&mut self.inside, later).into_values().flatten().collect()
         }
 
+        fn len(&self) -> usize {
+            self.inside.values().map(BTreeSet::len).sum()
+        }
+
         fn next_due(&self) -> Option<Nanos> {
             self.inside.keys().next().map(|tick| Nanos(tick * self.tick))
         }
@@ -231,7 +235,7 @@ mod tests {
             assert_eq!(count, released.len());
             assert_eq!(released, oracle.release(now));
             assert_eq!(pool.next_due(), oracle.next_due());
-            assert_eq!(pool.len(), oracle.inside.values().map(BTreeSet::len).sum());
+            assert_eq!(pool.len(), oracle.len());
         }
     }
 

@@ -75,7 +75,7 @@ impl<P: Port> Connection<P> {
             id: gateway.id().0,
             address,
             link_public: *gateway.link_public(),
-            kem_public: Arc::from(kem_public),
+            kem_public: Arc::from(&kem_public[..]),
         };
         let network = network_of(consensus);
         let capacity = Capacity { nodes: 1, clients: 0 };

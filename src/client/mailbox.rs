@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::clock::{Nanos, UnixMicros};
-use crate::crypto::x25519;
 use crate::link::control::{Item, Items, MailboxOpen, Outcome};
 use crate::link::{Delivery, Frame};
 use crate::message::envelope::{self, MessageId};
@@ -26,7 +25,6 @@ const AHEAD_LETTERS_MAX: usize = 256;
 pub(super) struct MailboxReader {
     gateway: NodeId,
     keys: MailboxKeys,
-    sealing: x25519::Secret,
     /// The session in which the mailbox is open, or being opened.
     session: Option<[u8; 32]>,
     open: bool,
@@ -44,11 +42,9 @@ pub(super) struct MailboxReader {
 
 impl MailboxReader {
     pub(super) fn new(gateway: NodeId, keys: MailboxKeys) -> Self {
-        let sealing = x25519::Secret::from_bytes(*keys.sealing.secret());
         MailboxReader {
             gateway,
             keys,
-            sealing,
             session: None,
             open: false,
             refusal: None,
@@ -166,7 +162,7 @@ impl MailboxReader {
             return;
         }
         if let Some(sealed) = payload::open(delivery.payload)
-            && let Ok(part) = envelope::open(sealed, &self.sealing)
+            && let Ok(part) = envelope::open(sealed, &self.keys.sealing)
             && self.remember(part.id)
         {
             self.messages.push_back(part.content);

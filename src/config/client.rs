@@ -1,7 +1,8 @@
 //! The file of a client, `client.toml`.
 
+use super::error::Source;
 use super::values;
-use super::{ConfigError, beside, from_toml, read};
+use super::{ConfigError, read};
 use crate::pki::{NodeId, is_name};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -36,12 +37,13 @@ impl ClientFile {
     /// # Errors
     /// When it says something that cannot be.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let Text { client } = from_toml(text, path)?;
+        let source = Source { path, text };
+        let Text { client } = source.parse()?;
         Ok(ClientFile {
-            network: beside(path, &client.network),
-            consensus: beside(path, &client.consensus),
+            network: source.beside(&client.network),
+            consensus: source.beside(&client.consensus),
             gateway: client.gateway,
-            mailbox: beside(path, &client.mailbox),
+            mailbox: source.beside(&client.mailbox),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Errors that show the place: file, line, column, the line itself and a caret below.
 
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -54,17 +55,33 @@ impl ConfigError {
             _ => ConfigError::Io { path, source },
         }
     }
+}
 
-    pub(super) fn from_toml(path: &Path, text: &str, mut error: toml::de::Error) -> Self {
-        let span = error.span().unwrap_or_default();
-        error.set_input(None); // without its text, the error names the key instead of the place
-        let message = error.to_string().trim_end().replace('\n', " ");
-        Self::at(path, text, span, message)
+/// A configuration's text, and the file that it stands in.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+}
+
+impl Source<'_> {
+    /// The value that the text spells.
+    pub(super) fn parse<T: DeserializeOwned>(self) -> Result<T, ConfigError> {
+        toml::from_str(self.text).map_err(|mut error| {
+            let span = error.span().unwrap_or_default();
+            error.set_input(None); // without its text, the error names the key, not the place
+            self.fault(span, error.to_string().trim_end().replace('\n', " "))
+        })
     }
 
-    /// An error about what stands at the bytes `span` of `text`.
-    pub(super) fn at(path: &Path, text: &str, span: Range<usize>, message: String) -> Self {
-        ConfigError::Invalid(Box::new(Fault::at(path, text, span, message)))
+    /// An error about what stands at the bytes `span` of the text.
+    pub(super) fn fault(self, span: Range<usize>, message: String) -> ConfigError {
+        ConfigError::Invalid(Box::new(Fault::at(self.path, self.text, span, message)))
+    }
+
+    /// `path`, which the text names, as seen from the folder of its file.
+    pub(super) fn beside(self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 }
 

@@ -146,7 +146,9 @@ pub fn example(heading: &str, keys: &[Key], values: &[(&str, String)]) -> String
         }
         let Key { name, default, change, meaning, .. } = key;
         append(&mut text, format_args!("# {meaning}\n"));
-        append(&mut text, format_args!("# Default: {default}. Changes at {}.\n", change.as_str()));
+        let default =
+            if *default == REQUIRED { "Required" } else { &format!("Default: {default}") };
+        append(&mut text, format_args!("# {default}. Changes at {}.\n", change.as_str()));
         let path = format!("{table}.{name}");
         match values.iter().find(|(named, _)| *named == path) {
             Some((_, value)) => append(&mut text, format_args!("{name} = {value}\n")),

@@ -1,7 +1,8 @@
 //! The file of a network, `network.toml`: its trust anchor.
 
-use super::values::{Count, PublicKey};
-use super::{ConfigError, from_toml, read};
+use super::error::Source;
+use super::values::{self, Count};
+use super::{ConfigError, read};
 use crate::pki::{AnchorError, TrustAnchor};
 use serde::Deserialize;
 use std::path::Path;
@@ -20,8 +21,10 @@ pub fn load_anchor(path: &Path) -> Result<TrustAnchor, ConfigError> {
 /// # Errors
 /// When it is no trust anchor.
 pub fn parse_anchor(text: &str, path: &Path) -> Result<TrustAnchor, ConfigError> {
-    let Text { network } = from_toml(text, path)?;
-    let keys = network.authorities.get_ref().iter().map(|key| key.0).collect();
+    let source = Source { path, text };
+    let Text { network } = source.parse()?;
+    let keys = network.authorities.get_ref();
+    let keys = values::each(keys, "network.authorities", source, values::public_key)?;
     let threshold = network.threshold.as_ref().map(|threshold| threshold.get_ref().0);
     TrustAnchor::new(network.name.get_ref(), keys, threshold).map_err(|error| {
         let span = match (&error, &network.threshold) {
@@ -29,7 +32,7 @@ pub fn parse_anchor(text: &str, path: &Path) -> Result<TrustAnchor, ConfigError>
             (AnchorError::Threshold { .. }, Some(threshold)) => threshold.span(),
             _ => network.authorities.span(),
         };
-        ConfigError::at(path, text, span, error.to_string())
+        source.fault(span, error.to_string())
     })
 }
 
@@ -44,6 +47,6 @@ struct Text {
 #[serde(deny_unknown_fields)]
 struct NetworkText {
     name: Spanned<String>,
-    authorities: Spanned<Vec<PublicKey>>,
+    authorities: Spanned<Vec<Spanned<String>>>,
     threshold: Option<Spanned<Count<1, 64>>>,
 }

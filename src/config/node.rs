@@ -1,7 +1,8 @@
 //! The file of a node, `mixline.toml`.
 
-use super::values::{self, Count, Listen};
-use super::{ConfigError, beside, from_toml, read};
+use super::error::Source;
+use super::values::{self, Count};
+use super::{ConfigError, read};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,16 +58,17 @@ impl NodeFile {
     /// # Errors
     /// When it says something that cannot be.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let Text { node, workers, port, memory, mix, metrics, log } = from_toml(text, path)?;
+        let source = Source { path, text };
+        let Text { node, workers, port, memory, mix, metrics, log } = source.parse()?;
         Ok(NodeFile {
-            network: beside(path, &node.network),
-            consensus: beside(path, &node.consensus),
-            keys: beside(path, &node.keys),
-            listen: listen(&node.listen, text, path)?,
+            network: source.beside(&node.network),
+            consensus: source.beside(&node.consensus),
+            keys: source.beside(&node.keys),
+            listen: listen(&node.listen, source)?,
             workers: Workers { count: workers.count.map(|count| count.0), pin: workers.pin },
             port: port.mode,
             slots: memory.slots.0,
-            packets_max: packets_max(memory.slots.0, mix.packets_max, text, path)?,
+            packets_max: packets_max(memory.slots.0, mix.packets_max.as_ref(), source)?,
             detail: metrics.detail,
             log: log.level,
         })
@@ -162,7 +164,7 @@ struct NodeText {
     consensus: PathBuf,
     #[serde(default = "keys_default", deserialize_with = "values::path")]
     keys: PathBuf,
-    listen: Spanned<Vec<Listen>>,
+    listen: Spanned<Vec<Spanned<String>>>,
 }
 
 fn keys_default() -> PathBuf {
@@ -219,25 +221,23 @@ struct LogText {
 }
 
 fn listen(
-    written: &Spanned<Vec<Listen>>,
-    text: &str,
-    path: &Path,
+    written: &Spanned<Vec<Spanned<String>>>,
+    source: Source<'_>,
 ) -> Result<Vec<SocketAddr>, ConfigError> {
-    let addresses: Vec<_> = written.get_ref().iter().map(|listen| listen.0).collect();
-    if (1..=LISTEN_MAX).contains(&addresses.len()) {
-        return Ok(addresses);
+    let count = written.get_ref().len();
+    if !(1..=LISTEN_MAX).contains(&count) {
+        let message = format!("{count} addresses in `node.listen`: use 1 to {LISTEN_MAX}");
+        return Err(source.fault(written.span(), message));
     }
-    let message = format!("{} addresses in `node.listen`: use 1 to {LISTEN_MAX}", addresses.len());
-    Err(ConfigError::at(path, text, written.span(), message))
+    values::each(written.get_ref(), "node.listen", source, values::listen)
 }
 
 /// The pool's quota: what was written, or three quarters of the slots. The rest is for packets
 /// that are just received or sent, so that receiving never starves.
 fn packets_max(
     slots: usize,
-    written: Option<Spanned<Count<1, SLOTS_MAX>>>,
-    text: &str,
-    path: &Path,
+    written: Option<&Spanned<Count<1, SLOTS_MAX>>>,
+    source: Source<'_>,
 ) -> Result<usize, ConfigError> {
     let Some(written) = written else { return Ok(slots / 4 * 3) };
     let packets_max = written.get_ref().0;
@@ -248,5 +248,5 @@ fn packets_max(
         "`mix.packets_max` is {packets_max}, but `memory.slots` is {slots}: \
          use fewer packets (three quarters of the slots) or more slots"
     );
-    Err(ConfigError::at(path, text, written.span(), message))
+    Err(source.fault(written.span(), message))
 }

@@ -1,9 +1,12 @@
 //! Values with a meaning: each refuses what it cannot be, and says what it could.
 
+use super::ConfigError;
+use super::error::Source;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use toml::Spanned;
 
 /// A path that is not empty.
 pub(super) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
@@ -12,21 +15,6 @@ pub(super) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Err
         return Err(D::Error::custom("the path is empty: name a file or a folder"));
     }
     Ok(PathBuf::from(text))
-}
-
-/// An address to bind: its port is not 0, because the network must know it beforehand.
-#[derive(Debug)]
-pub(super) struct Listen(pub(super) SocketAddr);
-
-impl<'de> Deserialize<'de> for Listen {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let address: Option<SocketAddr> = text.parse().ok();
-        address.filter(|address| address.port() != 0).map(Listen).ok_or_else(|| {
-            let remedy = "use \"192.0.2.1:7700\" or \"[2001:db8::1]:7700\", with a port above 0";
-            D::Error::custom(format!("{text:?} is no address and port: {remedy}"))
-        })
-    }
 }
 
 /// A whole number from `MIN` to `MAX`.
@@ -42,14 +30,33 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Count<MIN, MA
     }
 }
 
-/// A 32-byte public key in hexadecimal.
-#[derive(Debug)]
-pub(super) struct PublicKey(pub(super) [u8; 32]);
+/// An address to bind: its port is not 0, because the network must know it beforehand.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    let address: Option<SocketAddr> = text.parse().ok();
+    address.filter(|address| address.port() != 0).ok_or_else(|| {
+        let remedy = "use \"192.0.2.1:7700\" or \"[2001:db8::1]:7700\", with a port above 0";
+        format!("{text:?} is no address and port: {remedy}")
+    })
+}
 
-impl<'de> Deserialize<'de> for PublicKey {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let refused = || D::Error::custom("not a public key: it has 64 hexadecimal digits");
-        crate::pki::key_from_hex(&text).map(PublicKey).ok_or_else(refused)
-    }
+/// A 32-byte public key in hexadecimal.
+pub(super) fn public_key(text: &str) -> Result<[u8; 32], String> {
+    let refused = || format!("{text:?} is no public key: it has 64 hexadecimal digits");
+    crate::pki::key_from_hex(text).ok_or_else(refused)
+}
+
+/// Every text of the list under `key` as `parse` understands it; what it refuses is shown at the
+/// text itself, which the deserializer could not.
+pub(super) fn each<T>(
+    list: &[Spanned<String>],
+    key: &str,
+    source: Source<'_>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, ConfigError> {
+    let refused = |text: &Spanned<String>, message: String| {
+        source.fault(text.span(), format!("{message} in `{key}`"))
+    };
+    list.iter()
+        .map(|text| parse(text.get_ref()).map_err(|message| refused(text, message)))
+        .collect()
 }

@@ -79,6 +79,7 @@ impl Decryptor {
 }
 
 /// An expanded key of the backend that the machine has.
+#[expect(clippy::large_enum_variant, reason = "the usual variant saves an indirection")]
 enum Schedule<P> {
     Ni(ni::RoundKeys),
     /// Wipes itself (the crate's `zeroize` feature).

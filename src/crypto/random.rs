@@ -73,15 +73,13 @@ impl Rng {
     }
 
     /// A uniform span from `low` up to `high`.
-    #[expect(clippy::cast_possible_truncation, reason = "never more than a u64 holds")]
     pub fn between(&mut self, low: Nanos, high: Nanos) -> Nanos {
-        low + Nanos(((high - low).0 as f64 * self.unit()) as u64)
+        low + scaled(high - low, self.unit())
     }
 
     /// An exponentially distributed span with mean `mean`.
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as Nanos does")]
     pub fn exponential(&mut self, mean: Nanos) -> Nanos {
-        Nanos((-self.unit().ln() * mean.0 as f64) as u64)
+        scaled(mean, -self.unit().ln())
     }
 
     /// Puts `items` into a uniformly random order (Fisher-Yates).
@@ -91,4 +89,9 @@ impl Rng {
             items.swap(last, self.below(bound) as usize);
         }
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a float-to-integer cast saturates")]
+fn scaled(span: Nanos, factor: f64) -> Nanos {
+    Nanos((span.0 as f64 * factor) as u64)
 }

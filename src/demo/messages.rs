@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -20,6 +22,9 @@ use crate::crypto::sha256;
 const QUIET_MAX: Duration = Duration::from_secs(10);
 /// How long the demo goes on listening for duplicates when all messages are there.
 const DUPLICATES_WAIT: Duration = Duration::from_millis(500);
+/// Between two messages that are handed in: half of the rate at which the client sends, so that
+/// the delays shown are the network's and not those of a queue.
+const HAND_IN_GAP_MEAN: Nanos = Nanos::from_millis(10);
 /// How often it looks whether Ctrl-C was pressed.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -55,19 +60,22 @@ impl Traffic {
         let address = receiver.address.clone();
         let sender = network.start_sender(&address)?;
         let mut exchange = Exchange::new(receiver.process, sender, count);
-        exchange.send(network.message_bytes_max())?;
-        exchange.wait(interrupt, progress)?;
+        let feeder = exchange.send(network.message_bytes_max())?;
+        exchange.wait(&feeder, interrupt, progress)?;
         Ok(exchange.traffic)
     }
 }
 
-/// The messages under way: by hash, when each was sent and how often it came.
+/// The messages under way.
 struct Exchange {
     receiver: Process,
     sender: Process,
-    under_way: HashMap<[u8; 32], (Nanos, usize)>,
+    handed_in: Arc<Mutex<HandedIn>>,
     traffic: Traffic,
 }
+
+/// By the message's hash: when it was handed in, and how often it has arrived.
+type HandedIn = HashMap<[u8; 32], (Nanos, usize)>;
 
 impl Exchange {
     fn new(receiver: Process, sender: Process, count: usize) -> Self {
@@ -79,27 +87,37 @@ impl Exchange {
             bytes: 0,
             latency_us: new_histogram(),
         };
-        Exchange { receiver, sender, under_way: HashMap::new(), traffic }
+        Exchange { receiver, sender, handed_in: Arc::default(), traffic }
     }
 
-    /// Writes all messages to the sending client; it paces them itself.
-    fn send(&mut self, bytes_max: usize) -> Result<(), DemoError> {
+    /// Hands all messages to the sending client, at random times, on a thread of its own.
+    fn send(&mut self, bytes_max: usize) -> Result<JoinHandle<()>, DemoError> {
+        let silent = DemoError::Client { name: self.sender.name.clone(), line: None };
+        let mut input = self.sender.input().ok_or(silent)?;
         let mut rng = Rng::from_os();
-        let Some(mut input) = self.sender.input() else { return Ok(()) };
-        for _ in 0..self.traffic.sent {
-            let message = random_message(bytes_max, &mut rng);
-            self.traffic.bytes += message.len();
-            self.under_way.insert(sha256::digest(&[&message]), (clock::now(), 0));
-            let line = Line { base64: BASE64.encode(&message) };
-            let line = serde_json::to_string(&line).unwrap_or_default();
-            if writeln!(input, "{line}").is_err() {
-                return Err(ended(&mut self.sender));
+        let messages: Vec<_> =
+            (0..self.traffic.sent).map(|_| random_message(bytes_max, &mut rng)).collect();
+        self.traffic.bytes = messages.iter().map(Vec::len).sum();
+        let handed_in = self.handed_in.clone();
+        Ok(thread::spawn(move || {
+            for message in messages {
+                thread::sleep(rng.exponential(HAND_IN_GAP_MEAN).as_duration());
+                let line = Line { base64: BASE64.encode(&message) };
+                let line = serde_json::to_string(&line).unwrap_or_default();
+                lock(&handed_in).insert(sha256::digest(&[&message]), (clock::now(), 0));
+                if writeln!(input, "{line}").is_err() {
+                    return;
+                }
             }
-        }
-        Ok(())
+        }))
     }
 
-    fn wait(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<(), DemoError> {
+    fn wait(
+        &mut self,
+        feeder: &JoinHandle<()>,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Result<(), DemoError> {
         let mut last = clock::now();
         loop {
             check(interrupt)?;
@@ -108,12 +126,12 @@ impl Exchange {
             } else {
                 QUIET_MAX
             };
-            if clock::now() - last > Nanos::from(patience) {
+            if feeder.is_finished() && clock::now() - last > Nanos::from(patience) {
                 return Ok(());
             }
             let Some(line) = self.receiver.line(LOOK) else {
-                if self.receiver.ended().is_some() {
-                    return Err(ended(&mut self.receiver));
+                if let Some(ended) = self.receiver.ended() {
+                    return Err(ended);
                 }
                 continue;
             };
@@ -131,7 +149,7 @@ impl Exchange {
                 name: self.receiver.name.clone(),
                 line: Some(line.to_owned()),
             })?;
-        match self.under_way.get_mut(&sha256::digest(&[&message])) {
+        match lock(&self.handed_in).get_mut(&sha256::digest(&[&message])) {
             None => self.traffic.foreign += 1,
             Some((sent, copies)) => {
                 *copies += 1;
@@ -147,11 +165,8 @@ impl Exchange {
     }
 }
 
-fn ended(process: &mut Process) -> DemoError {
-    match process.ended() {
-        Some(status) => DemoError::Ended { name: process.name.clone(), status },
-        None => DemoError::Client { name: process.name.clone(), line: None },
-    }
+fn lock(handed_in: &Mutex<HandedIn>) -> MutexGuard<'_, HandedIn> {
+    handed_in.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Random bytes of a random length, at least enough to be unlike every other message.

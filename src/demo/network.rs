@@ -67,7 +67,8 @@ impl Network {
         let mut nodes = Vec::new();
         for NodeSummary { name, config, .. } in &made.nodes {
             let arguments = [OsStr::new("run"), "--die-with-parent".as_ref(), config.as_ref()];
-            nodes.push(Process::start(name, arguments, &[("NOTIFY_SOCKET", socket.as_ref())])?);
+            let environment = [("NOTIFY_SOCKET", socket.as_ref())];
+            nodes.push(Process::start(name, &folder.0, arguments, &environment)?);
         }
         let mut network = Network { folder, nodes, client_config: made.client };
         network.wait_until_connected(&notify, interrupt, progress)?;
@@ -80,6 +81,7 @@ impl Network {
         let mailbox = self.folder.0.join("mailbox.key");
         let process = Process::start(
             name,
+            &self.folder.0,
             [
                 OsStr::new("recv"),
                 "--die-with-parent".as_ref(),
@@ -107,6 +109,7 @@ impl Network {
         let config = &self.client_config;
         Process::start(
             "sending client",
+            &self.folder.0,
             [
                 OsStr::new("send"),
                 "--die-with-parent".as_ref(),
@@ -143,7 +146,7 @@ impl Network {
     pub(super) fn how_to_use(&self) -> String {
         let config = self.client_config.display();
         format!(
-            "The network is running until Ctrl-C. From two other terminals:\n  \
+            "The network runs until Ctrl-C. From two other terminals:\n  \
              mixline recv {config}      (prints its address, then what arrives)\n  \
              echo hello | mixline send --to ADDRESS {config}"
         )
@@ -160,10 +163,8 @@ impl Network {
         let (mut connected, mut message) = (0, [0; 1024]);
         while connected < self.nodes.len() {
             check(interrupt)?;
-            if let Some((node, status)) =
-                self.nodes.iter_mut().find_map(|node| Some((node.name.clone(), node.ended()?)))
-            {
-                return Err(DemoError::Ended { name: node, status });
+            if let Some(ended) = self.nodes.iter_mut().find_map(Process::ended) {
+                return Err(ended);
             }
             if clock::now() - start > READY_MAX.into() {
                 let (ready, nodes) = (connected, self.nodes.len());

@@ -1,8 +1,10 @@
 //! The demo's processes: started, heard, and ended by their pid, whatever happens.
 
 use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -12,25 +14,30 @@ use super::DemoError;
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) name: String,
+    log: PathBuf,
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl Process {
     /// Starts this program again with `arguments`; `environment` is added to ours.
+    ///
+    /// What it logs goes to a file in `folder`, and is shown if it ends early.
     pub(super) fn start<A: AsRef<OsStr>>(
         name: &str,
+        folder: &Path,
         arguments: impl IntoIterator<Item = A>,
         environment: &[(&str, &OsStr)],
     ) -> Result<Self, DemoError> {
         let start = |source| DemoError::Start { name: name.to_owned(), source };
         let program = std::env::current_exe().map_err(start)?;
+        let log = folder.join(format!("{name}.log"));
         let mut child = Command::new(program)
             .args(arguments)
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(File::create(&log).map_err(start)?)
             .spawn()
             .map_err(start)?;
         let (sender, lines) = mpsc::channel();
@@ -43,7 +50,7 @@ impl Process {
                 }
             });
         }
-        Ok(Process { name: name.to_owned(), child, lines })
+        Ok(Process { name: name.to_owned(), log, child, lines })
     }
 
     /// The pipe into the process; there is one.
@@ -56,9 +63,12 @@ impl Process {
         self.lines.recv_timeout(patience).ok()
     }
 
-    /// Whether it has ended, and how.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+    /// Whether it has ended; then how, and the last it said.
+    pub(super) fn ended(&mut self) -> Option<DemoError> {
+        let status = self.child.try_wait().ok().flatten()?;
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let last_words = log.lines().last().unwrap_or("it said nothing").to_owned();
+        Some(DemoError::Ended { name: self.name.clone(), status, last_words })
     }
 
     /// Asks it to end.

@@ -27,6 +27,16 @@ pub(super) fn timely(time: UnixMicros, wall: UnixMicros) -> Result<(), Refusal> 
     (time.0.abs_diff(wall.0) <= SKEW_MAX.0).then_some(()).ok_or(Refusal::ClockSkew)
 }
 
+/// Whether `time` is later than that of the last first flight. A last one from further ahead than
+/// any clock may be means that ours was set back: it does not count.
+///
+/// # Errors
+/// [`Refusal::Replay`].
+pub(super) fn later(time: UnixMicros, last: UnixMicros, wall: UnixMicros) -> Result<(), Refusal> {
+    let counts = last.0 <= wall.0.saturating_add(SKEW_MAX.0);
+    (time > last || !counts).then_some(()).ok_or(Refusal::Replay)
+}
+
 /// The ephemeral keys of clients' first flights, in two sets that take turns.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -144,6 +154,15 @@ mod tests {
         assert_eq!(sources.enter(IpAddr::from([192, 0, 2, 2])), Ok(()));
         sources.leave(here);
         assert_eq!(sources.enter(here), Ok(()));
+    }
+
+    #[test]
+    fn a_first_flight_is_later_than_the_last_unless_that_came_from_the_future() {
+        let at = UnixMicros::from_secs;
+        assert_eq!(later(at(1001), at(1000), at(1000)), Ok(()));
+        assert_eq!(later(at(1000), at(1000), at(1000)), Err(Refusal::Replay));
+        assert_eq!(later(at(1000), at(1120), at(1000)), Err(Refusal::Replay));
+        assert_eq!(later(at(1000), at(1121), at(1000)), Ok(()));
     }
 
     #[test]

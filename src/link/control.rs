@@ -359,7 +359,7 @@ mod tests {
     #[test]
     fn items_come_back_as_they_were() {
         let body = written(&items());
-        assert_eq!(Items::of(&body).collect(), Ok::<Vec<_>, _>(items()));
+        assert_eq!(Items::of(&body).collect::<Result<Vec<_>, _>>(), Ok(items()));
     }
 
     #[test]

@@ -233,9 +233,7 @@ impl Links {
             |link: &&Link| link.peer == PeerKind::Node && link.public == greeting.initiator;
         let link = self.link_at(source).filter(is_listed).ok_or(Refusal::NotInDirectory)?;
         let accepted = link.time_accepted().ok_or(Refusal::WrongRole)?;
-        if greeting.hello.time <= accepted {
-            return Err(Refusal::Replay);
-        }
+        admission::later(greeting.hello.time, accepted, wall)?;
         let (index, half_open) = (link.index, link.is_half_open());
         if link.is_closing() || (self.half_open >= HALF_OPEN_MAX && !half_open) {
             return Err(Refusal::TableFull);

@@ -227,9 +227,8 @@ impl Link {
             return Fate::Gone;
         }
         if let Side::Initiator(initiator) = &mut self.side {
-            if dead && self.up {
-                initiator.start(now);
-            } else if rekey_due && initiator.is_idle() {
+            let newly_dead = dead && self.up;
+            if newly_dead || (rekey_due && initiator.is_idle()) {
                 initiator.start(now);
             }
         }

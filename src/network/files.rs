@@ -102,6 +102,7 @@ impl Files {
             ("workers.pin", "false".into()),
             ("memory.slots", SLOTS.to_string()),
             ("metrics.detail", quoted(if address.ip().is_loopback() { "lab" } else { "private" })),
+            ("mix.packets_max", (SLOTS / 4 * 3).to_string()),
         ];
         let heading = format!("The mixline node {name}.");
         let text = config::example(&heading, NODE_KEYS, &values);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::client::network_of;
 use crate::clock::{Nanos, UnixMicros};
 use crate::crypto::random::Rng;
-use crate::crypto::{kem, x25519};
 use crate::gateway::Gateway;
 use crate::io::Port;
 use crate::io::wake::Waker;
@@ -88,7 +87,7 @@ pub fn assemble<P: Port>(
         Worker::new(worker::Parts {
             number,
             port,
-            sessions: Sessions::new(&network, capacity, Some(link_public)),
+            sessions: Sessions::new(&network, capacity, Some(&link_public)),
             pool: Pool::new(pool_options, rng.fork()),
             slots: SlotCache::new(slab.clone()),
             tables: tables.clone(),
@@ -131,8 +130,8 @@ fn links(
     let keys = &identity.keys;
     let local = Local::Node {
         id: keys.identity.id().0,
-        link: x25519::Secret::from_bytes(*keys.link.secret()),
-        kem: identity.epochs.iter().filter_map(kem_secret).collect(),
+        link: keys.link.clone(),
+        kem: identity.epochs.iter().map(|epoch| epoch.kem.clone()).collect(),
     };
     let options = link::Options::default();
     let mut links = Links::new(options, network, capacity, local, rng.fork(), start.wall);
@@ -143,17 +142,13 @@ fn links(
     Ok(links)
 }
 
-fn kem_secret(keys: &EpochKeys) -> Option<Arc<kem::Secret>> {
-    kem::Secret::from_bytes(keys.kem.secret()).ok().map(Arc::new)
-}
-
 /// A neighbour as the link protocol knows it; none if it has no address or no key of the epoch.
 fn peer(node: &ListedNode, epoch: u64) -> Option<Peer> {
     Some(Peer {
         id: node.id().0,
         address: *node.addresses().first()?,
         link_public: *node.link_public(),
-        kem_public: Arc::from(node.kem_public(epoch)?),
+        kem_public: Arc::from(&node.kem_public(epoch)?[..]),
     })
 }
 
@@ -166,10 +161,7 @@ fn tables(
 ) -> Result<Tables, NodeError> {
     let replay = replay::Options { packets_max: options.replay_packets_max };
     let mut epoch_key = |keys: &EpochKeys| {
-        (
-            route::epoch_byte(keys.epoch),
-            Arc::new(EpochKey::new(x25519::Secret::from_bytes(*keys.mix.secret()), replay, rng)),
-        )
+        (route::epoch_byte(keys.epoch), Arc::new(EpochKey::new(keys.mix.clone(), replay, rng)))
     };
     let parameters = identity.consensus.parameters();
     Ok(Tables {

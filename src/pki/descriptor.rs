@@ -4,9 +4,10 @@
 //! encoded again to check it.
 
 use super::codec::{self, CodecError, Head};
-use super::keys::{self, KEM_PUBLIC_BYTES};
+use super::keys;
 use super::{EpochKeys, NodeId, NodeKeys, Role, is_name};
 use crate::clock::UnixMicros;
+use crate::crypto::kem;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -63,15 +64,13 @@ pub struct EpochPublic {
     pub mix: [u8; 32],
     /// ML-KEM-768: handshakes are encapsulated to it.
     #[cbor(n(2), with = "minicbor::bytes")]
-    pub kem: [u8; KEM_PUBLIC_BYTES],
+    pub kem: [u8; kem::PUBLIC_BYTES],
 }
 
 impl EpochPublic {
     /// The public halves of `keys`.
     pub fn of(keys: &EpochKeys) -> Self {
-        let mut kem = [0; KEM_PUBLIC_BYTES];
-        kem.copy_from_slice(keys.kem.public());
-        EpochPublic { epoch: keys.epoch, mix: *keys.mix.public(), kem }
+        EpochPublic { epoch: keys.epoch, mix: keys.mix.public(), kem: *keys.kem.public() }
     }
 }
 
@@ -206,7 +205,7 @@ impl Body {
                 Role::Gateway => 1,
             },
             addresses: fields.addresses.iter().map(address_bytes).collect(),
-            link: *keys.link.public(),
+            link: keys.link.public(),
             epochs: fields.epochs.clone(),
             published_us: fields.published.0,
         }
@@ -261,8 +260,13 @@ fn address(bytes: &[u8]) -> Option<SocketAddr> {
         16 => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(ip).ok()?)),
         _ => return None,
     };
-    let port = u16::from_be_bytes(*port);
-    let is_mapped = ip.to_canonical() != ip; // an IPv4 address has one spelling
-    let reachable = port != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_mapped;
-    reachable.then_some(SocketAddr::new(ip, port))
+    let address = SocketAddr::new(ip, u16::from_be_bytes(*port));
+    is_reachable(&address).then_some(address)
+}
+
+/// Whether a packet can be sent to `address`, which is spelled in the one way allowed.
+pub fn is_reachable(address: &SocketAddr) -> bool {
+    let ip = address.ip();
+    let is_mapped = ip.to_canonical() != ip; // an IPv4 address in IPv6 dress
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_mapped
 }

@@ -4,9 +4,9 @@
 //! addresses by hand: a checksum finds what they mistype before anything is sent to nobody.
 
 use super::keys::{KeyFile, Kind};
-use super::{AgreementKey, KeyError, NodeId, SigningKey};
+use super::{KeyError, NodeId, SigningKey};
 use crate::crypto::random::Rng;
-use crate::crypto::sha256;
+use crate::crypto::{sha256, x25519};
 use data_encoding::BASE32_NOPAD_NOCASE;
 use std::fmt;
 use std::path::Path;
@@ -29,13 +29,13 @@ pub struct MailboxKeys {
     /// Proves to the gateway that the mailbox is ours.
     pub signing: SigningKey,
     /// Opens the envelopes that arrive.
-    pub sealing: AgreementKey,
+    pub sealing: x25519::Secret,
 }
 
 impl MailboxKeys {
     /// New keys.
     pub fn generate(rng: &mut Rng) -> Self {
-        MailboxKeys { signing: SigningKey::generate(rng), sealing: AgreementKey::generate(rng) }
+        MailboxKeys { signing: SigningKey::generate(rng), sealing: x25519::Secret::random(rng) }
     }
 
     /// Loads the keys from `path`.
@@ -49,7 +49,7 @@ impl MailboxKeys {
         sealing.copy_from_slice(&bytes[32..]);
         Ok(MailboxKeys {
             signing: SigningKey::from_secret(&signing),
-            sealing: AgreementKey::from_secret(&sealing),
+            sealing: x25519::Secret::from_bytes(*sealing),
         })
     }
 
@@ -60,13 +60,13 @@ impl MailboxKeys {
     pub fn create(&self, path: &Path) -> Result<(), KeyError> {
         let mut bytes = Zeroizing::new([0; 64]);
         bytes[..32].copy_from_slice(self.signing.secret());
-        bytes[32..].copy_from_slice(self.sealing.secret());
+        bytes[32..].copy_from_slice(self.sealing.as_bytes());
         file(path).create(&*bytes)
     }
 
     /// The address of this mailbox at `gateway`.
     pub fn address(&self, gateway: NodeId) -> MailboxAddress {
-        let (signing, sealing) = (self.signing.public(), *self.sealing.public());
+        let (signing, sealing) = (self.signing.public(), self.sealing.public());
         MailboxAddress { gateway, signing, sealing }
     }
 }

@@ -94,7 +94,6 @@ impl Slab {
     }
 
     /// The bytes of `slot`, to write.
-    #[expect(clippy::mut_from_ref, reason = "the token, not the slab, is the right to write")]
     pub fn bytes_mut<'a>(&'a self, slot: &'a mut Slot) -> &'a mut [u8] {
         let start = self.start(slot);
         // SAFETY: as in `bytes`, and the token is borrowed mutably: this is the only reference.

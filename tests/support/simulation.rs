@@ -14,21 +14,21 @@ use mixline::pki::{Consensus, MailboxKeys};
 use crate::testnet::{self, Shape, WALL};
 
 /// One datagram on the wire: when it left, when it arrives if it does, from where, to where.
-pub type Event = (Nanos, Option<Nanos>, SocketAddr, SocketAddr);
+pub(crate) type Event = (Nanos, Option<Nanos>, SocketAddr, SocketAddr);
 
 /// A network that runs by itself until the virtual time that is asked for.
-pub struct Simulation {
-    pub network: Network,
-    pub nodes: Vec<Node<MemoryPort>>,
-    pub clients: Vec<Client<MemoryPort>>,
-    pub consensus: Arc<Consensus>,
-    pub events: Arc<Mutex<Vec<Event>>>,
-    pub now: Nanos,
+pub(crate) struct Simulation {
+    pub(crate) network: Network,
+    pub(crate) nodes: Vec<Node<MemoryPort>>,
+    pub(crate) clients: Vec<Client<MemoryPort>>,
+    pub(crate) consensus: Arc<Consensus>,
+    pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    pub(crate) now: Nanos,
     rng: Rng,
 }
 
 impl Simulation {
-    pub fn new(shape: &Shape, conditions: Conditions, workers: usize, seed: u8) -> Self {
+    pub(crate) fn new(shape: &Shape, conditions: Conditions, workers: usize, seed: u8) -> Self {
         let mut rng = Rng::from_seed([seed; 32]);
         let identities = testnet::identities(shape, WALL, &mut rng);
         let network = Network::new(rng.fork(), conditions);
@@ -36,12 +36,12 @@ impl Simulation {
         let log = events.clone();
         network.tap(move |crossing| {
             let event = (crossing.sent, crossing.arrives, crossing.from, crossing.to);
-            log.lock().unwrap().push(event);
+            log.lock().expect("the simulation is set up").push(event);
         });
         let options = node::Options {
             workers,
             slots: 4096,
-            packets_max: 2048 / u32::try_from(workers).unwrap(),
+            packets_max: 2048 / u32::try_from(workers).expect("the simulation is set up"),
             replay_packets_max: 100_000,
             clients_max: 16,
             ..node::Options::default()
@@ -53,11 +53,14 @@ impl Simulation {
             .map(|(index, identity)| {
                 let address = testnet::address(shape, index);
                 let bytes = identity.consensus.geometry().datagram_bytes();
-                let ports = network.shared_ports(address, bytes, workers).unwrap();
-                let waker = || wake::pair().unwrap().1;
+                let ports = network
+                    .shared_ports(address, bytes, workers)
+                    .expect("the simulation is set up");
+                let waker = || wake::pair().expect("the simulation is set up").1;
                 let wakers =
                     Wakers { control: waker(), workers: (0..workers).map(|_| waker()).collect() };
-                assemble(identity, &options, ports, &wakers, start, &mut rng).unwrap()
+                assemble(identity, &options, ports, &wakers, start, &mut rng)
+                    .expect("the simulation is set up")
             })
             .collect();
         let consensus = identities[0].consensus.clone();
@@ -65,13 +68,19 @@ impl Simulation {
     }
 
     /// Adds a client of the gateway `gateway`; with a mailbox or without.
-    pub fn add_client(&mut self, gateway: usize, address: SocketAddr, mailbox: bool) -> usize {
+    pub(crate) fn add_client(
+        &mut self,
+        gateway: usize,
+        address: SocketAddr,
+        mailbox: bool,
+    ) -> usize {
         let bytes = self.consensus.geometry().datagram_bytes();
-        let port = self.network.port(address, bytes).unwrap();
+        let port = self.network.port(address, bytes).expect("the simulation is set up");
         let node = &self.consensus.gateways()[gateway];
         let wall = self.wall();
         let connection =
-            Connection::new(&self.consensus, node, port, self.now, wall, &mut self.rng).unwrap();
+            Connection::new(&self.consensus, node, port, self.now, wall, &mut self.rng)
+                .expect("the simulation is set up");
         let keys = mailbox.then(|| MailboxKeys::generate(&mut self.rng));
         let consensus = self.consensus.clone();
         let client = Client::new(connection, consensus, node.id(), keys, self.rng.fork());
@@ -79,12 +88,12 @@ impl Simulation {
         self.clients.len() - 1
     }
 
-    pub fn wall(&self) -> UnixMicros {
+    pub(crate) fn wall(&self) -> UnixMicros {
         UnixMicros(WALL.0 + self.now.0 / 1000)
     }
 
     /// Runs until `until`, from one event to the next.
-    pub fn run(&mut self, until: Nanos) {
+    pub(crate) fn run(&mut self, until: Nanos) {
         while self.now < until {
             self.network.advance(self.now);
             while self.turn() > 0 {}
@@ -93,7 +102,7 @@ impl Simulation {
     }
 
     /// Runs until `done` says so, at most for `patience`; whether it did.
-    pub fn run_until(&mut self, patience: Nanos, done: impl Fn(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(&mut self, patience: Nanos, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + patience;
         while self.now < end && !done(self) {
             self.run(self.now + Nanos::from_millis(10));

@@ -13,20 +13,20 @@ use mixline::pki::{
 use mixline::sphinx::Geometry;
 
 /// The wall-clock time at which every test network begins.
-pub const WALL: UnixMicros = UnixMicros::from_secs(1_700_000_000);
+pub(crate) const WALL: UnixMicros = UnixMicros::from_secs(1_700_000_000);
 /// The epoch that every test network is in.
-pub const EPOCH: u64 = 7;
+pub(crate) const EPOCH: u64 = 7;
 
 /// What a test network looks like.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub layers: u8,
-    pub mixes_per_layer: u8,
-    pub gateways: u8,
-    pub delay_mean: Nanos,
-    pub messages_per_second: u32,
+pub(crate) struct Shape {
+    pub(crate) layers: u8,
+    pub(crate) mixes_per_layer: u8,
+    pub(crate) gateways: u8,
+    pub(crate) delay_mean: Nanos,
+    pub(crate) messages_per_second: u32,
     /// The first two bytes of all addresses.
-    pub subnet: [u8; 2],
+    pub(crate) subnet: [u8; 2],
 }
 
 impl Default for Shape {
@@ -43,7 +43,7 @@ impl Default for Shape {
 }
 
 /// The identities of all nodes: mixes first, layer by layer, then gateways.
-pub fn identities(shape: &Shape, now: UnixMicros, rng: &mut Rng) -> Vec<Identity> {
+pub(crate) fn identities(shape: &Shape, now: UnixMicros, rng: &mut Rng) -> Vec<Identity> {
     let mixes = usize::from(shape.layers) * usize::from(shape.mixes_per_layer);
     let count = mixes + usize::from(shape.gateways);
     let keys: Vec<(NodeKeys, EpochKeys)> =
@@ -63,9 +63,9 @@ pub fn identities(shape: &Shape, now: UnixMicros, rng: &mut Rng) -> Vec<Identity
 }
 
 /// The address of the node at `index`.
-pub fn address(shape: &Shape, index: usize) -> SocketAddr {
+pub(crate) fn address(shape: &Shape, index: usize) -> SocketAddr {
     let [a, b] = shape.subnet;
-    let host = u8::try_from(index + 1).unwrap();
+    let host = u8::try_from(index + 1).expect("the test network is sound");
     (Ipv4Addr::new(a, b, 1, host), 7700).into()
 }
 
@@ -84,7 +84,7 @@ fn descriptor(
         epochs: vec![EpochPublic::of(epoch)],
         published: now,
     };
-    Descriptor::sign(&fields, keys).unwrap()
+    Descriptor::sign(&fields, keys).expect("the test network is sound")
 }
 
 fn consensus(
@@ -95,9 +95,12 @@ fn consensus(
     rng: &mut Rng,
 ) -> Consensus {
     let authority = SigningKey::generate(rng);
-    let anchor = TrustAnchor::new("test", vec![authority.public()], None).unwrap();
+    let anchor = TrustAnchor::new("test", vec![authority.public()], None)
+        .expect("the test network is sound");
     let placed = |(index, descriptor): (usize, &Descriptor)| PlacedMix {
-        layer: u8::try_from(index / usize::from(shape.mixes_per_layer)).unwrap() + 1,
+        layer: u8::try_from(index / usize::from(shape.mixes_per_layer))
+            .expect("the test network is sound")
+            + 1,
         weight: 1,
         descriptor: descriptor.clone(),
     };
@@ -119,5 +122,5 @@ fn consensus(
         gateways: descriptors[mixes..].to_vec(),
     };
     let bytes = draft.sign(&anchor, &[authority]);
-    Consensus::verify(&bytes, &anchor, now, None).unwrap()
+    Consensus::verify(&bytes, &anchor, now, None).expect("the test network is sound")
 }

@@ -20,6 +20,7 @@ pub(super) struct Receiver {
     /// From one buffer to the next: more than its size, so that the short messages that are the
     /// rule do not all fall into the same sets of the cache.
     stride_bytes: usize,
+    /// With coalescing 4 MiB of addresses, of which the kernel backs what was ever written.
     buffers: Box<[u8]>,
     sources: [RawAddress; BATCH],
     controls: [Control; BATCH],

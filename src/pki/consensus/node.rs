@@ -1,5 +1,6 @@
 //! A node as the consensus places it.
 
+use crate::crypto::kem;
 use crate::pki::{Descriptor, EpochPublic, NodeId, Role};
 use std::net::SocketAddr;
 
@@ -53,8 +54,8 @@ impl Node {
     }
 
     /// ML-KEM-768: handshakes of `epoch` are encapsulated to it, as [`Node::mix_public`].
-    pub fn kem_public(&self, epoch: u64) -> Option<&[u8]> {
-        self.descriptor.epoch(epoch).map(|keys| &keys.kem[..])
+    pub fn kem_public(&self, epoch: u64) -> Option<&[u8; kem::PUBLIC_BYTES]> {
+        self.descriptor.epoch(epoch).map(|keys| &keys.kem)
     }
 
     /// All epochs for which it has published keys, in ascending order.

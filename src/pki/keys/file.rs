@@ -19,7 +19,7 @@ const MODE_OTHERS: u32 = 0o007;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// There is no such file.
-    #[error("{}: no such key file; `mixline keygen` makes one", .0.display())]
+    #[error("{}: no such key file: check the path, or make the keys first", .0.display())]
     Missing(PathBuf),
     /// Others than its owner can read the file.
     #[error("{}: mode {mode:04o} lets others read the key: run `chmod 0600 {}`",

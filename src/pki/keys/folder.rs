@@ -2,18 +2,20 @@
 //! epoch whose packets it takes.
 
 use super::file::{KeyFile, Kind};
-use super::{AgreementKey, KEM_SECRET_BYTES, KemKey, KeyError, SigningKey};
+use super::{KeyError, SigningKey};
 use crate::crypto::random::Rng;
+use crate::crypto::{kem, x25519};
 use std::ffi::OsStr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 const IDENTITY: Kind = Kind { name: "identity key 1", bytes: 32 };
 const LINK: Kind = Kind { name: "link key 1", bytes: 32 };
 const AUTHORITY: Kind = Kind { name: "authority key 1", bytes: 32 };
 /// The mix key, then the link's KEM key.
-const EPOCH: Kind = Kind { name: "epoch keys 1", bytes: 32 + KEM_SECRET_BYTES };
+const EPOCH: Kind = Kind { name: "epoch keys 1", bytes: 32 + kem::SECRET_BYTES };
 
 /// The keys that a node keeps for long.
 #[derive(Debug)]
@@ -21,13 +23,13 @@ pub struct NodeKeys {
     /// Signs its descriptors; its public half is the node's identity.
     pub identity: SigningKey,
     /// Authenticates it to its neighbours.
-    pub link: AgreementKey,
+    pub link: x25519::Secret,
 }
 
 impl NodeKeys {
     /// New keys.
     pub fn generate(rng: &mut Rng) -> Self {
-        NodeKeys { identity: SigningKey::generate(rng), link: AgreementKey::generate(rng) }
+        NodeKeys { identity: SigningKey::generate(rng), link: x25519::Secret::random(rng) }
     }
 }
 
@@ -37,15 +39,19 @@ pub struct EpochKeys {
     /// The epoch.
     pub epoch: u64,
     /// Unwraps the packets that senders made for this epoch.
-    pub mix: AgreementKey,
+    pub mix: x25519::Secret,
     /// Makes the handshakes of this epoch post-quantum.
-    pub kem: KemKey,
+    pub kem: Arc<kem::Secret>,
 }
 
 impl EpochKeys {
     /// New keys for `epoch`.
     pub fn generate(epoch: u64, rng: &mut Rng) -> Self {
-        EpochKeys { epoch, mix: AgreementKey::generate(rng), kem: KemKey::generate() }
+        EpochKeys {
+            epoch,
+            mix: x25519::Secret::random(rng),
+            kem: Arc::new(kem::Secret::generate()),
+        }
     }
 }
 
@@ -90,7 +96,7 @@ impl KeyFolder {
         let link = self.read_32("link.key", LINK)?;
         Ok(NodeKeys {
             identity: SigningKey::from_secret(&identity),
-            link: AgreementKey::from_secret(&link),
+            link: x25519::Secret::from_bytes(*link),
         })
     }
 
@@ -100,7 +106,7 @@ impl KeyFolder {
     /// When a file exists already or cannot be made.
     pub fn create_node_keys(&self, keys: &NodeKeys) -> Result<(), KeyError> {
         self.own("identity.key", IDENTITY).create(keys.identity.secret())?;
-        self.own("link.key", LINK).create(keys.link.secret())
+        self.own("link.key", LINK).create(keys.link.as_bytes())
     }
 
     /// Loads the keys of `epoch`.
@@ -112,10 +118,10 @@ impl KeyFolder {
         let bytes = file.read()?;
         let parts = bytes.split_first_chunk();
         let keys = parts.and_then(|(mix, kem)| {
-            let (mix, kem) = (AgreementKey::from_secret(mix), KemKey::from_secret(kem)?);
-            Some(EpochKeys { epoch, mix, kem })
+            let kem = Arc::new(kem::Secret::from_bytes(kem).ok()?);
+            Some(EpochKeys { epoch, mix: x25519::Secret::from_bytes(*mix), kem })
         });
-        keys.ok_or_else(|| file.fault("it has a wrong length"))
+        keys.ok_or_else(|| file.fault("it holds no such keys"))
     }
 
     /// Stores the keys of an epoch in a new file.
@@ -124,8 +130,8 @@ impl KeyFolder {
     /// When the file exists already or cannot be made.
     pub fn create_epoch_keys(&self, keys: &EpochKeys) -> Result<(), KeyError> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(EPOCH.bytes));
-        bytes.extend_from_slice(keys.mix.secret());
-        bytes.extend_from_slice(keys.kem.secret());
+        bytes.extend_from_slice(keys.mix.as_bytes());
+        bytes.extend_from_slice(&keys.kem.to_bytes());
         self.own(&epoch_file(keys.epoch), EPOCH).create(&bytes)
     }
 
@@ -246,7 +252,7 @@ mod tests {
         assert_eq!(loaded.link.public(), keys.link.public());
         let loaded = scratch.keys().epoch_keys(7).unwrap();
         assert_eq!(loaded.mix.public(), epoch.mix.public());
-        assert_eq!(loaded.kem.secret(), epoch.kem.secret());
+        assert_eq!(loaded.kem.to_bytes(), epoch.kem.to_bytes());
         for name in ["identity.key", "link.key", "epoch-7.key"] {
             let mode = fs::metadata(scratch.0.join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o600, "{name}");

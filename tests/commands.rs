@@ -1,0 +1,305 @@
+//! The program as people use it: commands, errors, exit statuses, processes that end.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use mixline::host;
+
+/// How long a process may take to do what it must.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder of this test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mixline-{name}-{}", std::process::id()));
+        fs::create_dir(&path).expect("a new folder can be made");
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process of this test, killed at its end.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    fn ends_within(&mut self, patience: Duration) -> Option<std::process::ExitStatus> {
+        let end = now() + patience;
+        while now() < end {
+            if let Ok(Some(status)) = self.0.try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test of real processes in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn mixline() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mixline"));
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    mixline().args(arguments).output().expect("the program starts")
+}
+
+/// Exit status and the error's text.
+fn failure(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = run(arguments);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Makes a network's files below `folder`; the folder of the first node.
+fn init(folder: &Path, addresses: &str) -> PathBuf {
+    let network = folder.join("network");
+    let network_text = network.to_str().expect("the path is text");
+    let output = run(&["network", "init", network_text, "--addresses", addresses]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    network.join("nodes").join("mix-1-1")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("the path is text")
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_ends_with_2() {
+    assert_eq!(failure(&["mix"]).0, Some(2));
+    assert_eq!(failure(&["demo", "--mixes", "2"]).0, Some(2));
+    let (status, error) = failure(&["send", "client.toml", "--to", "nobody"]);
+    assert_eq!(status, Some(2));
+    assert!(error.contains("--to"), "{error}");
+}
+
+#[test]
+fn a_missing_configuration_ends_with_66_and_names_the_file() {
+    let (status, error) = failure(&["check", "/nonexistent/mixline.toml"]);
+    assert_eq!(status, Some(66));
+    assert!(error.contains("/nonexistent/mixline.toml"), "{error}");
+}
+
+#[test]
+fn a_network_that_was_made_is_checked_and_its_keys_shown() {
+    let folder = Folder::new("check");
+    let node = init(&folder.0, "127.76.1.0");
+    let output = run(&["check", text(&node.join("mixline.toml"))]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = run(&["key", "show", text(&node.join("keys"))]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("identity") && shown.contains("epoch 1"), "{shown}");
+}
+
+#[test]
+fn an_unknown_key_ends_with_78_and_is_shown_in_its_line() {
+    let folder = Folder::new("unknown-key");
+    let node = init(&folder.0, "127.76.2.0").join("mixline.toml");
+    let mut configuration = fs::read_to_string(&node).expect("the file is there");
+    configuration.push_str("\n[mixx]\nfoo = 1\n");
+    fs::write(&node, configuration).expect("the file can be written");
+    let (status, error) = failure(&["run", text(&node)]);
+    assert_eq!(status, Some(78));
+    assert!(error.contains("mixline.toml:") && error.contains('^'), "{error}");
+}
+
+#[test]
+fn a_key_file_that_others_can_read_ends_with_77_and_says_what_to_do() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("open-key");
+    let node = init(&folder.0, "127.76.3.0");
+    let key = node.join("keys").join("identity.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("the key is ours");
+    let (status, error) = failure(&["check", text(&node.join("mixline.toml"))]);
+    assert_eq!(status, Some(77));
+    assert!(error.contains("identity.key") && error.contains("chmod 0600"), "{error}");
+}
+
+#[test]
+fn keys_are_made_private_and_never_overwritten() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("keygen");
+    let keys = folder.0.join("keys");
+    assert!(run(&["keygen", text(&keys)]).status.success());
+    let mode = fs::metadata(keys.join("identity.key")).expect("there is a key").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+    let before = fs::read(keys.join("identity.key")).expect("there is a key");
+    let (status, error) = failure(&["keygen", text(&keys)]);
+    assert_eq!(status, Some(1), "{error}");
+    assert_eq!(fs::read(keys.join("identity.key")).expect("there is a key"), before);
+}
+
+#[test]
+fn a_taken_address_ends_with_69_and_names_it() {
+    let folder = Folder::new("taken");
+    let node = init(&folder.0, "127.76.4.0").join("mixline.toml");
+    let _taken = UdpSocket::bind((Ipv4Addr::new(127, 76, 4, 1), 7700)).expect("it was free");
+    let (status, error) = failure(&["run", text(&node)]);
+    assert_eq!(status, Some(69));
+    assert!(error.contains("127.76.4.1:7700"), "{error}");
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_ends_with_69_and_names_it() {
+    let folder = Folder::new("silent");
+    let network = init(&folder.0, "127.76.5.0");
+    let client = network.join("../../client.toml");
+    let (status, error) = failure(&["recv", text(&client), "--count", "1"]);
+    assert_eq!(status, Some(69));
+    assert!(error.contains("gateway-1") && error.contains("127.76.5.7:7700"), "{error}");
+}
+
+#[test]
+fn a_node_ends_with_0_on_sigterm_and_prints_its_totals_in_a_laboratory() {
+    let folder = Folder::new("sigterm");
+    let node = init(&folder.0, "127.76.6.0").join("mixline.toml");
+    let mut command = mixline();
+    let child = command
+        .args(["run", text(&node)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut process = Process(child);
+    let mut log = BufReader::new(process.0.stderr.take().expect("it is piped"));
+    let mut line = String::new();
+    log.read_line(&mut line).expect("it says that it starts");
+    host::terminate(process.0.id());
+    let status = process.ends_within(PATIENCE).expect("it ends");
+    assert!(status.success(), "{status}");
+    let output = process.0.stdout.take().expect("it is piped");
+    let mut totals = String::new();
+    BufReader::new(output).read_line(&mut totals).expect("it prints");
+    assert!(totals.contains("\"datagram_bytes\":1408"), "{totals}");
+}
+
+#[test]
+fn a_message_written_by_hand_is_read_by_hand() {
+    let folder = Folder::new("by-hand");
+    let node = init(&folder.0, "127.76.7.0");
+    let nodes = fs::read_dir(node.parent().expect("it has a parent")).expect("it is a folder");
+    let _nodes: Vec<Process> = nodes
+        .map(|entry| entry.expect("it can be read").path().join("mixline.toml"))
+        .map(|file| {
+            let child = mixline()
+                .args(["run", "--die-with-parent", text(&file)])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            Process(child.expect("the program starts"))
+        })
+        .collect();
+    let client = folder.0.join("network").join("client.toml");
+    let mut receiver = Process(
+        mixline()
+            .args(["recv", "--count", "1", text(&client)])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts"),
+    );
+    let mut output = BufReader::new(receiver.0.stdout.take().expect("it is piped")).lines();
+    let address = output.next().expect("it prints").expect("it is text");
+    let message = "through five layers: äöü";
+
+    // The links between the nodes come up one after the other; until then packets are dropped.
+    let end = now() + PATIENCE;
+    let mut received = None;
+    let (lines, arrived) = std::sync::mpsc::channel();
+    std::thread::spawn(move || output.for_each(|line| drop(lines.send(line))));
+    while received.is_none() && now() < end {
+        let mut sender = mixline()
+            .args(["send", "--to", &address, text(&client)])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut input = sender.stdin.take().expect("it is piped");
+        input.write_all(message.as_bytes()).expect("it reads");
+        drop(input);
+        assert!(sender.wait().expect("it ends").success());
+        received = arrived.recv_timeout(Duration::from_secs(3)).ok();
+    }
+    assert_eq!(received.expect("it arrives").expect("it is text"), message);
+    assert!(receiver.ends_within(PATIENCE).expect("it ends").success());
+}
+
+/// A demo in `folder` whose network stands, its messages delivered, and its node processes.
+fn standing_demo(folder: &Folder) -> (Process, Vec<u32>) {
+    let child = mixline()
+        .args(["demo", "--keep", "--messages", "5"])
+        .env("TMPDIR", &folder.0)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut demo = Process(child);
+    let mut log = BufReader::new(demo.0.stderr.take().expect("it is piped")).lines();
+    let stands = log.any(|line| line.is_ok_and(|line| line.contains("until Ctrl-C")));
+    assert!(stands, "the network comes up");
+    let children = children_of(demo.0.id());
+    assert!(children.len() >= 8, "{children:?}");
+    (demo, children)
+}
+
+#[test]
+fn a_demo_that_is_interrupted_leaves_nothing_behind() {
+    let folder = Folder::new("interrupted");
+    let (mut demo, children) = standing_demo(&folder);
+    host::terminate(demo.0.id());
+    assert!(demo.ends_within(PATIENCE).is_some_and(|status| status.success()), "it ends well");
+    let alive: Vec<_> = children.into_iter().filter(|&pid| is_alive(pid)).collect();
+    assert_eq!(alive, [0; 0], "processes left");
+    assert_eq!(fs::read_dir(&folder.0).expect("it is there").count(), 0, "files left");
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_its_processes_with_it() {
+    let folder = Folder::new("killed");
+    let (mut demo, children) = standing_demo(&folder);
+    demo.0.kill().expect("it is ours");
+    demo.0.wait().expect("it ends");
+    let end = now() + PATIENCE;
+    while children.iter().any(|&pid| is_alive(pid)) && now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!children.iter().any(|&pid| is_alive(pid)), "processes left: {children:?}");
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let path = format!("/proc/{parent}/task");
+    let Ok(tasks) = fs::read_dir(path) else { return vec![] };
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok())
+        .flat_map(|children| {
+            children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
+        })
+        .collect()
+}
+
+/// Whether the process is there and has not ended (a zombie has).
+fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z'))
+    })
+}

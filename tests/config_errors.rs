@@ -1,0 +1,201 @@
+//! Configuration files: what is accepted, and how what is not is shown.
+
+use mixline::config::{
+    CLIENT_KEYS, ClientFile, ConfigError, Fault, GatewayChoice, Key, LogLevel, NETWORK_KEYS,
+    NODE_KEYS, NodeFile, PortMode, example, parse_anchor,
+};
+use mixline::crypto::random::Rng;
+use mixline::pki::NodeId;
+use std::path::{Path, PathBuf};
+
+const NODE: &str = r#"[node]
+network = "../network.toml"
+consensus = "/srv/consensus.cbor"
+listen = ["127.0.0.1:7700"]
+"#;
+
+fn parse_node(text: &str) -> Result<NodeFile, ConfigError> {
+    NodeFile::parse(text, Path::new("/etc/mixline/mixline.toml"))
+}
+
+/// The fault of a node's file that ends with `more`.
+fn fault(more: &str) -> Fault {
+    let error = parse_node(&format!("{NODE}{more}")).expect_err("a file with a fault");
+    assert_eq!(error.exit_code(), 78);
+    error.fault().expect("a fault in the text").clone()
+}
+
+#[test]
+fn a_short_node_file_has_defaults_and_paths_relative_to_itself() {
+    let file = parse_node(NODE).unwrap();
+    assert_eq!(file.network, PathBuf::from("/etc/mixline/../network.toml"));
+    assert_eq!(file.consensus, PathBuf::from("/srv/consensus.cbor"));
+    assert_eq!(file.keys, PathBuf::from("/etc/mixline/keys"));
+    assert_eq!(file.listen, ["127.0.0.1:7700".parse().unwrap()]);
+    assert_eq!((file.workers.count, file.workers.pin), (None, true));
+    assert_eq!((file.port, file.log), (PortMode::Auto, LogLevel::Info));
+    assert_eq!((file.slots, file.packets_max), (65536, 49152));
+}
+
+#[test]
+fn every_key_of_a_node_file_can_be_set() {
+    let more = "[workers]\ncount = 3\npin = false\n[port]\nmode = \"udp\"\n\
+        [memory]\nslots = 2048\n[mix]\npackets_max = 1000\n[log]\nlevel = \"warn\"\n";
+    let file = parse_node(&format!("{NODE}keys = \"k\"\n{more}")).unwrap();
+    assert_eq!(file.keys, PathBuf::from("/etc/mixline/k"));
+    assert_eq!((file.workers.count, file.workers.pin), (Some(3), false));
+    assert_eq!((file.port, file.log), (PortMode::Udp, LogLevel::Warn));
+    assert_eq!((file.slots, file.packets_max), (2048, 1000));
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_file_line_column_and_caret() {
+    let shown = fault("[workers]\n  cuont = 4\n").to_string();
+    let expected = "/etc/mixline/mixline.toml:6:3: unknown field `cuont`, \
+        expected `count` or `pin` in `workers`\n  \
+        |\n6 |   cuont = 4\n  |   ^^^^^";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn an_unknown_table_is_refused() {
+    let fault = fault("[wrokers]\n");
+    assert_eq!((fault.line, fault.column), (5, 2));
+    assert!(fault.message.contains("wrokers"), "{}", fault.message);
+}
+
+#[test]
+fn a_value_out_of_range_names_the_key_and_the_range() {
+    let fault = fault("[workers]\ncount = 0\n");
+    assert_eq!((fault.line, fault.column), (6, 9));
+    assert_eq!(fault.message, "0 is out of range: use 1 to 1024 in `workers.count`");
+}
+
+#[test]
+fn a_value_of_a_wrong_type_or_name_names_the_key() {
+    let wrong_type = fault("[memory]\nslots = \"many\"\n");
+    assert_eq!((wrong_type.line, wrong_type.column), (6, 9));
+    assert!(wrong_type.message.ends_with("in `memory.slots`"), "{}", wrong_type.message);
+    let unknown = fault("[log]\nlevel = \"loud\"\n");
+    assert!(unknown.message.contains("`warn`") && unknown.message.ends_with("in `log.level`"));
+}
+
+#[test]
+fn an_address_without_a_port_is_refused_with_an_example() {
+    let text = NODE.replace("127.0.0.1:7700", "127.0.0.1");
+    let error = parse_node(&text).unwrap_err();
+    let fault = error.fault().unwrap();
+    assert_eq!((fault.line, fault.column), (4, 11));
+    assert!(fault.message.contains("192.0.2.1:7700"), "{}", fault.message);
+    assert!(parse_node(&NODE.replace(":7700", ":0")).is_err());
+    assert!(parse_node(&NODE.replace("\"127.0.0.1:7700\"", "")).is_err());
+}
+
+#[test]
+fn a_missing_key_is_named() {
+    let text = NODE.replace("consensus = \"/srv/consensus.cbor\"\n", "");
+    let error = parse_node(&text).unwrap_err();
+    assert!(error.fault().unwrap().message.contains("consensus"), "{error}");
+    assert!(parse_node("").unwrap_err().to_string().contains("node"));
+    assert!(parse_node(&NODE.replace("/srv/consensus.cbor", "")).is_err(), "an empty path");
+}
+
+#[test]
+fn more_packets_in_the_mix_than_slots_are_refused_with_both_keys() {
+    let fault = fault("[memory]\nslots = 2048\n[mix]\npackets_max = 2048\n");
+    assert_eq!((fault.line, fault.column), (8, 15));
+    assert!(fault.message.contains("mix.packets_max") && fault.message.contains("memory.slots"));
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_shown_at_its_first_fault() {
+    let fault = fault("[workers\n");
+    assert_eq!(fault.line, 5);
+    for text in ["\u{0}", "é = ", "[", "\"\"\"", "a.b.c = [", "\u{feff}[node]", "node = 1"] {
+        let error = parse_node(text).unwrap_err();
+        assert!(error.to_string().contains('^'), "{error}");
+    }
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let mut rng = Rng::from_seed([1; 32]);
+    let whole = example("x", NODE_KEYS, &[("node.listen", "[\"127.0.0.1:1\", \"é\"]".into())]);
+    let whole = whole.replace("\n#", "\n").into_bytes();
+    let below = |rng: &mut Rng, bound: usize| rng.below(u32::try_from(bound).unwrap()) as usize;
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..=rng.below(4) {
+            let place = below(&mut rng, bytes.len());
+            bytes[place] = b"\"'[]{}=\n\t#\\\r0a.\0"[below(&mut rng, 16)];
+        }
+        bytes.truncate(below(&mut rng, 2 * bytes.len()));
+        let text = String::from_utf8_lossy(&bytes);
+        if let Err(error) = parse_node(&text) {
+            assert!(error.to_string().contains('^'), "{error}");
+        }
+    }
+    assert!(parse_node(&format!("a = {}", "[".repeat(100_000))).is_err());
+}
+
+#[test]
+fn a_missing_file_is_missing_input() {
+    let error = NodeFile::load(Path::new("/nonexistent/mixline.toml")).unwrap_err();
+    assert_eq!(error.exit_code(), 66);
+    assert!(error.to_string().contains("/nonexistent/mixline.toml"));
+}
+
+#[test]
+fn a_client_names_its_gateway_by_name_or_identity() {
+    let parse = |gateway: &str| {
+        let text = format!("[client]\nnetwork = \"n\"\nconsensus = \"c\"\n{gateway}");
+        ClientFile::parse(&text, Path::new("/h/client.toml"))
+    };
+    let file = parse("").unwrap();
+    assert_eq!((file.gateway, file.mailbox), (None, PathBuf::from("/h/mailbox.key")));
+    let named = parse("gateway = \"gateway-1\"").unwrap().gateway;
+    assert_eq!(named, Some(GatewayChoice::Name("gateway-1".into())));
+    let id = NodeId([0xab; 32]);
+    let identified = parse(&format!("gateway = \"{id}\"")).unwrap().gateway;
+    assert_eq!(identified, Some(GatewayChoice::Id(id)));
+    let error = parse("gateway = \"Gate way\"").unwrap_err();
+    assert_eq!(error.fault().map(|fault| (fault.line, fault.column)), Some((4, 11)));
+}
+
+#[test]
+fn a_fault_of_a_network_file_is_shown_at_the_key_that_has_it() {
+    let parse = |text: &str| parse_anchor(text, Path::new("network.toml"));
+    let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"; // RFC 8032
+    let text = format!("[network]\nname = \"n\"\nauthorities = [\"{key}\"]\nthreshold = 1\n");
+    assert_eq!(parse(&text).unwrap().threshold(), 1);
+    let line =
+        |from: &str, to: &str| parse(&text.replace(from, to)).unwrap_err().fault().unwrap().line;
+    assert_eq!(line("\"n\"", "\"N\""), 2);
+    assert_eq!(line(key, "d7"), 3);
+    assert_eq!(line("threshold = 1", "threshold = 2"), 4);
+}
+
+#[test]
+fn an_example_with_all_its_values_is_a_file_that_is_accepted() {
+    let all = |keys: &[Key]| -> String {
+        example("x", keys, &[])
+            .replace("\n#", "\n")
+            .lines()
+            .filter(|line| line.starts_with('[') || line.contains(" = "))
+            .fold(String::new(), |text, line| text + line + "\n")
+    };
+    parse_node(&all(NODE_KEYS)).unwrap();
+    ClientFile::parse(&all(CLIENT_KEYS), Path::new("client.toml")).unwrap();
+}
+
+#[test]
+fn the_documentation_has_a_row_for_every_key_and_no_others() {
+    let page = include_str!("../docs/configuration.md");
+    let keys = [NODE_KEYS, CLIENT_KEYS, NETWORK_KEYS].concat();
+    for key in &keys {
+        let Key { table, name, default, change, meaning, .. } = key;
+        let row = format!("| `{table}.{name}` | {default} | {} | {meaning} |", change.as_str());
+        assert!(page.lines().any(|line| line == row), "docs/configuration.md lacks: {row}");
+    }
+    assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), keys.len());
+}
