@@ -1,12 +1,12 @@
-//! A worker's turn does not allocate: counted on a real gateway, made as `mixline run` makes it, that
-//! forwards real packets between real sockets.
+//! A worker's turn does not allocate: counted on a real gateway, made as `mixline run` makes it,
+//! that forwards real packets between real sockets.
 //!
 //! Counted is all that the turns of the node's workers do, and what they call down to aws-lc: take
 //! commands, receive, open, refuse, unwrap, route, mix, seal, send, pass up. Not counted is the
 //! control thread, which allocates as it likes. A session that ends is freed by the worker that
 //! used it last, so the turns that take such commands may free memory; they do not allocate either.
 
-#![cfg(test)]
+#![cfg(test)] // also what is included may unwrap
 
 #[path = "support/allocator.rs"]
 mod allocator;

@@ -12,7 +12,7 @@
 //! ciphertext, taken out of the captured first flights by removing their outer layer, and bytes
 //! that depend on their neighbours.
 
-#![cfg(test)]
+#![cfg(test)] // also what is included may unwrap
 
 #[path = "support/endpoint.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
@@ -162,9 +162,19 @@ impl Run {
         Run { net, log, clients, neighbour, builder, capture }
     }
 
-    /// Moves the clock; everybody takes turns, not too many at a time for a small socket buffer.
+    /// Moves the clock; everybody takes turns, not too many at a time for small socket buffers.
     fn step(&mut self) {
         self.net.advance(STEP);
+        for number in 0..CLIENTS {
+            self.turn_client(number);
+            if number % 20 == 19 {
+                self.turn_gateway();
+                self.turn_neighbour();
+            }
+        }
+    }
+
+    fn turn_neighbour(&mut self) {
         let Run { net, neighbour, capture, .. } = self;
         let flow = neighbour.port().local();
         neighbour.turn(net.at, |arrived, datagram| {
@@ -173,12 +183,6 @@ impl Run {
                 capture.add(Kind::Down, flow, datagram);
             }
         });
-        for number in 0..CLIENTS {
-            self.turn_client(number);
-            if number % 50 == 49 {
-                self.turn_gateway();
-            }
-        }
     }
 
     fn turn_client(&mut self, number: usize) {
@@ -244,7 +248,7 @@ impl Run {
         }
     }
 
-    /// Every client starts again and talks; then the links rest, which means that they send dummies.
+    /// Every client starts again and talks; then the links idle: they send dummies.
     fn round(&mut self, round: u64) {
         let Run { net, clients, .. } = self;
         if round > 0 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mixline::client::network_of;
 use mixline::crypto::random::Rng;
-use mixline::crypto::{kem, x25519};
+use mixline::crypto::x25519;
 use mixline::io::Port;
 use mixline::io::udp::{self, UdpPort};
 use mixline::link::handshake::{Remote, open_retry};
@@ -54,7 +54,7 @@ fn peer(consensus: &Consensus, node: &ListedNode) -> Peer {
         id: node.id().0,
         address: node.addresses()[0],
         link_public: *node.link_public(),
-        kem_public: Arc::from(node.kem_public(consensus.epoch()).unwrap()),
+        kem_public: Arc::from(&node.kem_public(consensus.epoch()).unwrap()[..]),
     }
 }
 
@@ -95,11 +95,10 @@ impl Endpoint {
     ) -> Self {
         let consensus = &identity.consensus;
         let (network, peer) = (network_of(consensus), peer(consensus, neighbour));
-        let kem = kem::Secret::from_bytes(identity.epochs[0].kem.secret()).unwrap();
         let local = Local::Node {
             id: identity.keys.identity.id().0,
-            link: x25519::Secret::from_bytes(*identity.keys.link.secret()),
-            kem: vec![Arc::new(kem)],
+            link: x25519::Secret::from_bytes(*identity.keys.link.as_bytes()),
+            kem: vec![identity.epochs[0].kem.clone()],
         };
         let options = link::Options::default();
         let mut links = Links::new(options, network.clone(), CAPACITY, local, rng.fork(), at.wall);
@@ -108,7 +107,7 @@ impl Endpoint {
         let address = identity.listed().unwrap().addresses()[0];
         let port = open_port(address, network.datagram_bytes);
         let public = identity.keys.link.public();
-        let sessions = Sessions::new(&network, CAPACITY, Some(public));
+        let sessions = Sessions::new(&network, CAPACITY, Some(&public));
         Self::new((links, sessions, link), port, peer, network)
     }
 
