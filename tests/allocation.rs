@@ -47,8 +47,8 @@ use mixline::worker::rings::Command;
 
 /// More than this many packets must be forwarded.
 const PACKETS: u64 = 100_000;
-/// Enough that the kernel spreads them over both workers (but once in 2^15).
-const CLIENTS: usize = 16;
+/// Enough that the kernel spreads them over both workers, but once in 2^23 runs.
+const CLIENTS: usize = 24;
 const DELAY_MEAN: Nanos = Nanos::from_millis(20);
 /// Packets that are sent before the clock moves on.
 const ROUND: usize = 64;
