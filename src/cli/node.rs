@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Failure, Status, print};
-use crate::config::NodeFile;
+use crate::config::{LogLevel, NodeFile};
 use crate::host::{self, Machine};
 use crate::node::{self, Identity, Stop};
 
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         host::die_with_parent();
     }
     let file = NodeFile::load(&arguments.file)?;
-    start_log(file.log.as_str());
+    start_log(file.log);
     let identity = Identity::load(&file)?;
     let options = node::Options::of(&file);
     options.check_lab(&identity)?;
@@ -89,7 +89,19 @@ fn stop_on_signal(stop: Stop) -> Result<(), Failure> {
 }
 
 /// Logs of the control threads to stderr; the data plane has none.
-fn start_log(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::new(level);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+fn start_log(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(terminal)
+        .with_writer(std::io::stderr)
+        .init();
 }
