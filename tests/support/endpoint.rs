@@ -61,7 +61,7 @@ fn peer(consensus: &Consensus, node: &ListedNode) -> Peer {
 /// A port at `address`, with little memory in this process, because hundreds may be open.
 fn open_port(address: SocketAddr, datagram_bytes: usize) -> UdpPort {
     let options = udp::Options {
-        offload: false,
+        coalesce: false,
         receive_buffer_bytes: BUFFER_BYTES,
         send_buffer_bytes: BUFFER_BYTES,
         ..udp::Options::new(address, datagram_bytes)
