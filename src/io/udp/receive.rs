@@ -181,7 +181,10 @@ mod tests {
 
     /// How many datagrams came in each message, when a batch of them was sent in one flush.
     fn runs(from: &str, to: &str, toward: Option<&str>, datagram_bytes: usize) -> Vec<usize> {
-        let open = |text: &str| UdpPort::open(&Options::new(text.parse().unwrap(), datagram_bytes));
+        let open = |text: &str| {
+            let options = Options::new(text.parse().unwrap(), datagram_bytes);
+            UdpPort::open(&Options { segment: true, ..options })
+        };
         let (mut from, mut to) = (open(from).unwrap(), open(to).unwrap());
         let ip = toward.map_or(to.local().ip(), |text| text.parse().unwrap());
         let address = SocketAddr::new(ip, to.local().port());
