@@ -17,7 +17,6 @@ use crate::io::OpenError;
 use crate::pki::{Consensus, EpochKeys, Node as ListedNode, NodeId, NodeKeys};
 use crate::replay;
 use crate::sphinx::Geometry;
-use crate::worker;
 
 pub use assemble::{Node, Start, Wakers, assemble};
 pub use control::Control;
@@ -96,8 +95,9 @@ pub enum NodeError {
     Port(#[from] OpenError),
     /// Its memory plan does not hold.
     #[error(
-        "{slots} slots of packet memory cannot hold {workers} pools of {packets_max} packets: \
-             raise memory.slots or lower mix.packets_max"
+        "{slots} slots of packet memory are too few for {workers} pools of {packets_max} packets \
+         and what is in flight between threads: set memory.slots to {needed} or more, or lower \
+         mix.packets_max or workers.count"
     )]
     Memory {
         /// Slots in all.
@@ -106,6 +106,8 @@ pub enum NodeError {
         workers: usize,
         /// Packets of each.
         packets_max: u32,
+        /// Slots that would be enough.
+        needed: u64,
     },
     /// Exact counters where strangers' packets pass.
     #[error("metrics.detail = \"lab\" is refused: node {0} of the consensus is not on loopback")]
@@ -156,9 +158,10 @@ impl Options {
     /// [`NodeError::Memory`].
     pub fn check_memory(&self) -> Result<(), NodeError> {
         let Options { slots, workers, packets_max, .. } = *self;
-        let in_flight = workers as u64 * worker::BATCH as u64 * 4;
-        if u64::from(packets_max) * workers as u64 + in_flight > u64::from(slots) {
-            return Err(NodeError::Memory { slots, workers, packets_max });
+        let in_flight = assemble::slots_in_flight(workers) as u64;
+        let needed = u64::from(packets_max) * workers as u64 + in_flight;
+        if needed > u64::from(slots) {
+            return Err(NodeError::Memory { slots, workers, packets_max, needed });
         }
         Ok(())
     }

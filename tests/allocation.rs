@@ -58,7 +58,7 @@ const NOTHING: HeapCalls = HeapCalls { allocations: 0, frees: 0 };
 fn options() -> node::Options {
     node::Options {
         workers: 2,
-        slots: 8192,
+        slots: 16_384,
         packets_max: 3072,
         replay_packets_max: 400_000,
         clients_max: 64,
@@ -311,44 +311,41 @@ fn a_hundred_thousand_packets_are_forwarded_without_the_heap() {
 
 #[test]
 fn what_is_full_or_overdue_does_not_send_a_worker_to_the_heap() {
-    let small = node::Options { packets_max: 256, slots: 2048, ..options() };
-    let roomy = node::Options { slots: 8192, ..small };
-    for (options, refusal) in [(small, Refusal::SlotsExhausted), (roomy, Refusal::ControlFull)] {
-        let mut bench = Bench::new(&options);
-        let mut builder = Builder::new(&mut bench.net);
-        for client in 0..600 {
-            bench.send(client, &builder.forwarded(Nanos::from_millis(400)));
-            if client % ROUND == 0 {
-                bench.step(Nanos::ZERO);
-            }
+    let options = node::Options { packets_max: 256, ..options() };
+    let mut bench = Bench::new(&options);
+    let mut builder = Builder::new(&mut bench.net);
+    for client in 0..600 {
+        bench.send(client, &builder.forwarded(Nanos::from_millis(400)));
+        if client % ROUND == 0 {
+            bench.step(Nanos::ZERO);
         }
-        // The control thread is held up, and its ring, or the packet memory, fills.
-        for round in 0..100 {
-            for _ in 0..60 {
-                let echo = Item::Echo([7; 8]).to_body();
-                bench.clients[round % CLIENTS].send(Frame::Control, &echo, bench.net.at);
-            }
-            bench.turn_ends();
-            bench.turn_workers();
-        }
-        // The clock jumps: everything in the pool leaves in one turn.
-        let before = bench.sent();
-        bench.step(Nanos::from_secs(1));
-        assert!(bench.sent() - before >= 256);
-        bench.assert_dropped(&[Refusal::Evicted.into(), refusal.into()]);
-
-        // Stopping: newcomers are refused, residents that stay too long are given back.
-        bench.send(0, &builder.forwarded(Nanos::from_millis(400)));
-        bench.run(5);
-        bench.net.gateway.control.tell_workers(|| Command::Drain);
-        bench.send(0, &builder.forwarded(Nanos::ZERO));
-        bench.run(5);
-        assert_eq!(bench.dropped(Refusal::Drained), 1);
-        let Bench { net, calls, .. } = &mut bench;
-        net.gateway.workers.iter_mut().for_each(|worker| allocator::count(calls, || worker.stop()));
-        assert_eq!(bench.dropped(Refusal::Drained), 2);
-        assert_eq!(bench.calls, NOTHING, "{refusal:?}");
     }
+    // The control thread is held up, and its ring fills.
+    for round in 0..100 {
+        for _ in 0..60 {
+            let echo = Item::Echo([7; 8]).to_body();
+            bench.clients[round % CLIENTS].send(Frame::Control, &echo, bench.net.at);
+        }
+        bench.turn_ends();
+        bench.turn_workers();
+    }
+    // The clock jumps: everything in the pool leaves in one turn.
+    let before = bench.sent();
+    bench.step(Nanos::from_secs(1));
+    assert!(bench.sent() - before >= 256);
+    bench.assert_dropped(&[Refusal::Evicted.into(), Refusal::ControlFull.into()]);
+
+    // Stopping: newcomers are refused, residents that stay too long are given back.
+    bench.send(0, &builder.forwarded(Nanos::from_millis(400)));
+    bench.run(5);
+    bench.net.gateway.control.tell_workers(|| Command::Drain);
+    bench.send(0, &builder.forwarded(Nanos::ZERO));
+    bench.run(5);
+    assert_eq!(bench.dropped(Refusal::Drained), 1);
+    let Bench { net, calls, .. } = &mut bench;
+    net.gateway.workers.iter_mut().for_each(|worker| allocator::count(calls, || worker.stop()));
+    assert_eq!(bench.dropped(Refusal::Drained), 2);
+    assert_eq!(bench.calls, NOTHING);
 }
 
 #[test]

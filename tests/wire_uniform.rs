@@ -136,7 +136,7 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let options = node::Options {
-            slots: 8192,
+            slots: 16_384,
             packets_max: 4096,
             replay_packets_max: 100_000,
             clients_max: 512,

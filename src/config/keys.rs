@@ -79,7 +79,7 @@ pub const NODE_KEYS: &[Key] = &[
         .means("Folder with the node's key files, mode 0600; $CREDENTIALS_DIRECTORY comes first."),
     key("node", "listen", "[\"192.0.2.1:7700\"]")
         .required()
-        .means("Addresses and UDP ports to bind, 1 to 8: those that the consensus lists."),
+        .means("Address and UDP port to bind: the one that the consensus lists."),
     key("workers", "count", "4")
         .by_default("one a core")
         .means("Threads that process packets, 1 to 1024."),

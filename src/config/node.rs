@@ -16,8 +16,8 @@ const SLOTS_MAX: usize = 1 << 26;
 const SLOTS_DEFAULT: usize = 1 << 16;
 /// Most workers: more cores than any machine gives one node.
 const WORKERS_MAX: usize = 1024;
-/// Most addresses of a node, as in its descriptor.
-const LISTEN_MAX: usize = 8;
+/// Most addresses that a node serves; a descriptor has room for more.
+const LISTEN_MAX: usize = 1;
 
 /// The options of a node, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,7 +213,7 @@ fn listen(
 ) -> Result<Vec<SocketAddr>, ConfigError> {
     let count = written.get_ref().len();
     if !(1..=LISTEN_MAX).contains(&count) {
-        let message = format!("{count} addresses in `node.listen`: use 1 to {LISTEN_MAX}");
+        let message = format!("{count} addresses in `node.listen`: use {LISTEN_MAX}");
         return Err(source.fault(written.span(), message));
     }
     values::each(written.get_ref(), "node.listen", source, values::listen)

@@ -15,7 +15,7 @@ use crate::replay::{self, EpochKey};
 use crate::route;
 use crate::store::{self, Store};
 use crate::worker::rings::Inbox;
-use crate::worker::slab::{Slab, SlotCache};
+use crate::worker::slab::{CACHE_SLOTS_MAX, Slab, SlotCache};
 use crate::worker::tables::Tables;
 use crate::worker::{self, Rings, Worker};
 
@@ -23,11 +23,18 @@ use super::control::{self, Control};
 use super::{Identity, NodeError, Options};
 
 /// Messages that a ring between two threads holds.
-const RING_MESSAGES: usize = 4096;
+const RING_MESSAGES: usize = 1024;
 /// Handshake datagrams that wait for the control thread: 14 ms of its work at 4.6k a second.
 const RING_HANDSHAKES: usize = 64;
 
 const _: () = assert!(pool::DELAY_CAP_MEANS == route::DELAY_MEANS_MAX);
+
+/// Slots that may be elsewhere than in a pool: in rings, in caches, in a batch.
+pub(super) const fn slots_in_flight(workers: usize) -> usize {
+    let of_worker = 2 * RING_MESSAGES + worker::BATCH + CACHE_SLOTS_MAX;
+    let of_control = RING_MESSAGES + RING_HANDSHAKES + CACHE_SLOTS_MAX;
+    workers * of_worker + of_control
+}
 
 /// A node, ready to take turns.
 #[derive(Debug)]

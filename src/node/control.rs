@@ -133,10 +133,16 @@ impl Control {
         self.seats.iter_mut().for_each(|seat| seat.give(command()));
     }
 
-    /// Tells every neighbour and client that this node goes.
+    /// Tells every neighbour and client that this node goes; some turns later it
+    /// [`Control::is_closed`].
     pub fn close(&mut self, now: Nanos) {
         self.links.close_all(now);
         self.carry_out_actions();
+    }
+
+    /// Whether no link is left.
+    pub fn is_closed(&self) -> bool {
+        self.links.is_empty()
     }
 
     /// What the control thread counted.
@@ -265,11 +271,17 @@ impl Control {
         work
     }
 
-    /// Copies `bytes` into a slot and gives it to a worker in a command.
+    /// Copies `bytes` into a slot and gives it to a worker in a command. When the worker is
+    /// behind they are dropped, not kept: packet memory belongs to packets, and whoever waits for
+    /// these bytes asks again.
     fn with_slot(&mut self, worker: usize, bytes: &[u8], command: impl FnOnce(Slot) -> Command) {
+        let seat = &mut self.seats[worker];
+        if seat.is_behind() {
+            return self.counts.unsent.add(1);
+        }
         let Some(mut slot) = self.slots.take() else { return self.counts.unsent.add(1) };
         self.slots.slab().bytes_mut(&mut slot)[..bytes.len()].copy_from_slice(bytes);
-        self.seats[worker].give(command(slot));
+        seat.give(command(slot));
     }
 
     fn seat_of(&mut self, link: LinkIndex) -> &mut Seat {
@@ -283,6 +295,11 @@ impl Seat {
         assert!(self.backlog.len() < BACKLOG_COMMANDS_MAX, "a worker does not move any more");
         self.backlog.push_back(command);
         self.catch_up();
+    }
+
+    /// Whether commands wait outside the ring, or the ring is full.
+    fn is_behind(&self) -> bool {
+        !self.backlog.is_empty() || self.commands.is_full()
     }
 
     fn catch_up(&mut self) {

@@ -152,6 +152,11 @@ impl<T> Inbox<T> {
         self.ring.len() > self.ring.capacity() / 4
     }
 
+    /// Whether the next message would be turned away.
+    pub fn is_full(&self) -> bool {
+        self.ring.is_full()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.ring.is_empty()

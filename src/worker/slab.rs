@@ -21,6 +21,9 @@ const PARTIAL_MAGAZINES_MAX: usize = 256;
 /// A cache line: slots start on one, so that alpha and the tail each cost one.
 const LINE_BYTES: usize = 64;
 
+/// Free slots that one cache holds at most.
+pub const CACHE_SLOTS_MAX: usize = 2 * MAGAZINE_SLOTS;
+
 type Magazine = ArrayVec<Slot, MAGAZINE_SLOTS>;
 
 /// The right to one packet's memory. Dropping it loses the memory: give it back instead.
@@ -113,7 +116,7 @@ impl Slab {
 #[derive(Debug)]
 pub struct SlotCache {
     slab: Arc<Slab>,
-    free: ArrayVec<Slot, { 2 * MAGAZINE_SLOTS }>,
+    free: ArrayVec<Slot, CACHE_SLOTS_MAX>,
 }
 
 impl SlotCache {
