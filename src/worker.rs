@@ -177,5 +177,8 @@ impl<P: Port> Worker<P> {
         while let Some(handed) = rings.workers[*number].pop() {
             discard(handed.parcel);
         }
+        while let Some(command) = rings.commands.pop() {
+            command.into_slot().into_iter().for_each(|slot| slots.give(slot));
+        }
     }
 }

@@ -68,6 +68,17 @@ pub enum Command {
     Drain,
 }
 
+impl Command {
+    /// The command's slot, when nobody is there to carry it out.
+    pub(super) fn into_slot(self) -> Option<Slot> {
+        match self {
+            Command::Datagram { slot, .. } | Command::Frame { slot, .. } => Some(slot),
+            Command::Packet(handed) => Some(handed.parcel.slot),
+            _ => None,
+        }
+    }
+}
+
 /// A datagram of no session that may be a handshake's. It has a ring of its own to the control
 /// thread, so that a flood of them keeps nothing else from getting there.
 #[derive(Debug)]
