@@ -156,9 +156,8 @@ impl<P: Port> Client<P> {
         if !self.connection.is_up() {
             return self.connection.next_due();
         }
-        let packet = if self.outbox.is_empty() { Nanos::NEVER } else { self.next_send };
         let mailbox = self.mailbox.as_ref().map_or(Nanos::NEVER, MailboxReader::next_due);
-        packet.min(mailbox).min(self.connection.next_due())
+        self.next_send.min(mailbox).min(self.connection.next_due())
     }
 
     /// The link to the gateway.
@@ -166,7 +165,7 @@ impl<P: Port> Client<P> {
         &self.connection
     }
 
-    /// Tells the gateway that this client goes.
+    /// Tells the gateway that this client goes; take turns until its connection is closed.
     pub fn close(&mut self, now: Nanos) {
         self.connection.close(now);
     }
@@ -181,15 +180,18 @@ impl<P: Port> Client<P> {
         }
     }
 
-    /// Sends the next packet at exponential gaps: when it leaves says nothing of when it was
-    /// submitted.
+    /// Sends a packet, if one waits, at each instant of a Poisson clock.
     fn send_packet(&mut self, now: Nanos) -> usize {
-        if self.next_send > now {
-            return 0;
+        let mut sent = 0;
+        while self.next_send <= now {
+            // The clock runs also when nothing waits: a packet goes at the clock's next instant,
+            // which says nothing of when it was submitted.
+            self.next_send = self.next_send.max(now) + self.rng.exponential(self.send_gap);
+            if let Some(frame) = self.outbox.pop_front() {
+                self.connection.send(Frame::Sphinx, &frame, now);
+                sent += 1;
+            }
         }
-        let Some(frame) = self.outbox.pop_front() else { return 0 };
-        self.connection.send(Frame::Sphinx, &frame, now);
-        self.next_send = now + self.rng.exponential(self.send_gap);
-        1
+        sent
     }
 }

@@ -18,6 +18,11 @@ const WINDOW_LETTERS: usize = 256;
 /// How long a delivery waits for its acknowledgement before it is sent again.
 const RESEND_AFTER: Nanos = Nanos::from_secs(1);
 
+/// Frames that wait to be sent, at most; letters beyond wait in their mailboxes.
+const OUTGOING_FRAMES_MAX: usize = 4096;
+/// Items of one control frame that are looked at: more than any client has to say at once.
+const ITEMS_A_FRAME_MAX: usize = 4;
+
 /// A frame to send to a client.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outgoing {
@@ -111,7 +116,7 @@ impl Gateway {
         now: Nanos,
         wall: UnixMicros,
     ) {
-        for item in Items::of(body) {
+        for item in Items::of(body).take(ITEMS_A_FRAME_MAX) {
             match item {
                 Ok(Item::MailboxOpen(request)) => {
                     let outcome = self.open_mailbox(link, session, &request, now, wall);
@@ -183,6 +188,10 @@ impl Gateway {
         if request.expiry_s <= wall.as_secs() || !is_proven(request, session) {
             return Outcome::Refused;
         }
+        // Asked again because our answer got lost: what is on its way stays on its way.
+        if self.readers.get(&link).is_some_and(|reader| reader.mailbox == request.mailbox) {
+            return Outcome::Done;
+        }
         if self.store.open(request.mailbox).is_err() {
             return Outcome::Full;
         }
@@ -219,7 +228,7 @@ impl Gateway {
             reader.resend_at = now + RESEND_AFTER;
         }
         for letter in self.store.waiting(&reader.mailbox, reader.sent) {
-            if letter.sequence > end {
+            if letter.sequence > end || self.outgoing.len() >= OUTGOING_FRAMES_MAX {
                 break;
             }
             reader.sent = letter.sequence;
@@ -238,6 +247,9 @@ impl Gateway {
     }
 
     fn reply(&mut self, link: LinkIndex, item: &Item<'_>) {
+        if self.outgoing.len() >= OUTGOING_FRAMES_MAX {
+            return;
+        }
         let body = item.to_body();
         self.outgoing.push_back(Outgoing { link, frame: Frame::Control, body });
     }
@@ -248,4 +260,118 @@ fn is_proven(request: &MailboxOpen, session: &[u8; 32]) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(&request.mailbox) else { return false };
     let signature = Signature::from_bytes(&request.signature);
     key.verify_strict(&request.statement(session), &signature).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::random::Rng;
+    use crate::pki::MailboxKeys;
+    use crate::store::Options;
+
+    const LINK: LinkIndex = LinkIndex(7);
+    const SESSION: [u8; 32] = [5; 32];
+    const WALL: UnixMicros = UnixMicros::from_secs(1_000);
+
+    fn keys() -> MailboxKeys {
+        MailboxKeys::generate(&mut Rng::from_seed([1; 32]))
+    }
+
+    fn open_request(keys: &MailboxKeys, session: &[u8; 32], expiry_s: u64) -> Vec<u8> {
+        let mailbox = keys.signing.public();
+        let mut open = MailboxOpen { request: 3, mailbox, expiry_s, signature: [0; 64] };
+        open.signature = keys.signing.sign(b"", &open.statement(session));
+        Item::MailboxOpen(open).to_body()
+    }
+
+    /// A payload as the last hop leaves it.
+    fn payload(number: u8) -> [u8; 64] {
+        let mut payload = [0; 64];
+        (payload[16], payload[17]) = (number, 1);
+        payload
+    }
+
+    /// The codes of the results and the numbers of the letters that wait to be sent.
+    fn sent(gateway: &mut Gateway) -> (Vec<u8>, Vec<u64>) {
+        let (mut codes, mut letters) = (vec![], vec![]);
+        while let Some(Outgoing { frame, body, .. }) = gateway.poll() {
+            match frame {
+                Frame::Deliver => letters.push(Delivery::decode(&body).unwrap().number),
+                _ => codes.extend(Items::of(&body).map(|item| match item {
+                    Ok(Item::Result { code, .. }) => code,
+                    other => panic!("{other:?}"),
+                })),
+            }
+        }
+        (codes, letters)
+    }
+
+    /// A gateway whose client at [`LINK`] has its mailbox open.
+    fn opened() -> (Gateway, MailboxKeys) {
+        let (mut gateway, keys) = (Gateway::new(Store::new(Options::default())), keys());
+        gateway.control(LINK, &SESSION, &open_request(&keys, &SESSION, 2_000), Nanos::ZERO, WALL);
+        assert_eq!(sent(&mut gateway), (vec![Outcome::Done.code()], vec![]));
+        (gateway, keys)
+    }
+
+    #[test]
+    fn a_proof_of_another_session_or_from_the_past_opens_nothing() {
+        let (mut gateway, keys) = (Gateway::new(Store::new(Options::default())), keys());
+        for request in [open_request(&keys, &[6; 32], 2_000), open_request(&keys, &SESSION, 1_000)]
+        {
+            gateway.control(LINK, &SESSION, &request, Nanos::ZERO, WALL);
+            assert_eq!(sent(&mut gateway), (vec![Outcome::Refused.code()], vec![]));
+        }
+        gateway.deliver(&keys.signing.public(), Identifier::default(), &payload(1), Nanos::ZERO);
+        assert_eq!((gateway.counts().stored, gateway.counts().unknown_mailbox), (0, 1));
+    }
+
+    #[test]
+    fn letters_go_out_once_and_again_when_nobody_acknowledges_them() {
+        let (mut gateway, keys) = opened();
+        for number in 1..=3 {
+            let mailbox = keys.signing.public();
+            gateway.deliver(&mailbox, Identifier::default(), &payload(number), Nanos::ZERO);
+        }
+        assert_eq!(sent(&mut gateway).1, [1, 2, 3]);
+        gateway.control(LINK, &SESSION, &Item::MailboxAck(2).to_body(), Nanos::ZERO, WALL);
+        gateway.tick(RESEND_AFTER - Nanos(1));
+        assert_eq!(sent(&mut gateway).1, [0; 0]);
+        gateway.tick(RESEND_AFTER);
+        assert_eq!(sent(&mut gateway).1, [3]);
+    }
+
+    #[test]
+    fn opening_an_open_mailbox_again_sends_no_letter_twice() {
+        let (mut gateway, keys) = opened();
+        let mailbox = keys.signing.public();
+        gateway.deliver(&mailbox, Identifier::default(), &payload(1), Nanos::ZERO);
+        assert_eq!(sent(&mut gateway).1, [1]);
+        let request = open_request(&keys, &SESSION, 2_000).repeat(12);
+        gateway.control(LINK, &SESSION, &request, Nanos::ZERO, WALL);
+        let (codes, letters) = sent(&mut gateway);
+        assert!(codes.len() <= ITEMS_A_FRAME_MAX && letters.is_empty());
+    }
+
+    #[test]
+    fn the_newest_session_of_a_mailbox_gets_its_letters() {
+        let (mut gateway, keys) = opened();
+        let newer = LinkIndex(8);
+        gateway.control(newer, &[9; 32], &open_request(&keys, &[9; 32], 2_000), Nanos::ZERO, WALL);
+        sent(&mut gateway);
+        gateway.client_gone(LINK);
+        let mailbox = keys.signing.public();
+        gateway.deliver(&mailbox, Identifier::default(), &payload(1), Nanos::ZERO);
+        let links: Vec<_> = std::iter::from_fn(|| gateway.poll()).map(|frame| frame.link).collect();
+        assert_eq!(links, [newer]);
+    }
+
+    #[test]
+    fn a_garbled_payload_is_not_stored() {
+        let (mut gateway, keys) = opened();
+        let mut garbled = payload(1);
+        garbled[3] = 1;
+        gateway.deliver(&keys.signing.public(), Identifier::default(), &garbled, Nanos::ZERO);
+        assert_eq!((gateway.counts().stored, gateway.counts().garbled), (0, 1));
+    }
 }

@@ -10,6 +10,7 @@ mod notify;
 mod run;
 mod totals;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::Nanos;
@@ -87,6 +88,19 @@ pub enum NodeError {
         /// Which key.
         kind: &'static str,
     },
+    /// It listens elsewhere than the network believes.
+    #[error(
+        "node.listen is {listen}, but the consensus lists {listed} for node {id}: peers would \
+         neither find it nor answer it; use the listed address"
+    )]
+    OtherAddress {
+        /// The node.
+        id: NodeId,
+        /// What the configuration says.
+        listen: SocketAddr,
+        /// What the consensus says.
+        listed: SocketAddr,
+    },
     /// No key for the epoch.
     #[error("no mix key for epoch {0} in the key folder: run `mixline keygen --epoch {0}`")]
     NoEpochKey(u64),
@@ -135,6 +149,21 @@ impl Identity {
             return Err(NodeError::OtherKey { id, kind: "mix" });
         }
         Ok(node)
+    }
+
+    /// Whether peers find the node where it listens: at the listed address, or at any address
+    /// with the listed port.
+    ///
+    /// # Errors
+    /// [`NodeError::OtherAddress`], or the node is not listed.
+    pub fn check_address(&self, listen: SocketAddr) -> Result<(), NodeError> {
+        let node = self.listed()?;
+        let Some(&listed) = node.addresses().first() else { return Ok(()) };
+        let reached = listen.ip() == listed.ip() || listen.ip().is_unspecified();
+        if reached && listen.port() == listed.port() {
+            return Ok(());
+        }
+        Err(NodeError::OtherAddress { id: node.id(), listen, listed })
     }
 
     /// The nodes that this one exchanges packets with: the layers before and after its own, where

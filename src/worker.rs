@@ -33,6 +33,10 @@ use tables::Tables;
 /// Packets that one turn unwraps at most: a port's batch.
 pub const BATCH: usize = io::BATCH;
 
+/// Datagrams that one turn takes in at most: a thread that also mixes looks at its pool between
+/// two groups, so that a full port makes nothing later than eight unwrappings.
+const GROUP: usize = 8;
+
 /// What one worker has counted; it writes, any thread may read.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -170,8 +174,10 @@ impl<P: Port> Worker<P> {
     pub fn stop(&mut self) {
         let Worker { pool, slots, counts, rings, number, .. } = self;
         let mut discard = |parcel: Parcel| {
-            counts.drops.count(drops::Refusal::Drained);
-            slots.give(parcel.slot);
+            if let Some(slot) = parcel.slot {
+                counts.drops.count(drops::Refusal::Drained);
+                slots.give(slot);
+            }
         };
         pool.drain(&mut discard);
         while let Some(handed) = rings.workers[*number].pop() {

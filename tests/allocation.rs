@@ -333,7 +333,7 @@ fn what_is_full_or_overdue_does_not_send_a_worker_to_the_heap() {
     let before = bench.sent();
     bench.step(Nanos::from_secs(1));
     assert!(bench.sent() - before >= 256);
-    bench.assert_dropped(&[Refusal::Evicted.into(), Refusal::ControlFull.into()]);
+    bench.assert_dropped(&[Refusal::Evicted.into(), Refusal::FrameControlFull.into()]);
 
     // Stopping: newcomers are refused, residents that stay too long are given back.
     bench.send(0, &builder.forwarded(Nanos::from_millis(400)));

@@ -1,9 +1,10 @@
 //! `run` and `check`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Failure, Status, print};
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let stop = Stop::default();
     stop_on_signal(stop.clone())?;
     let listed = identity.listed()?;
-    let address = file.listen[0];
+    let address = listen_address(&file, &identity)?;
     tracing::info!(
         "{} {} of network {}, epoch {}, on {} by udp",
         listed.role(),
@@ -66,6 +67,7 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     let options = node::Options::of(&file);
     options.check_lab(&identity)?;
     options.check_memory()?;
+    listen_address(&file, &identity)?;
     let listed = identity.listed()?;
     let memory = options.memory_plan(identity.consensus.geometry());
     print(&format!(
@@ -77,8 +79,15 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     ))
 }
 
+/// The address that the node serves, which must be the one that its network knows.
+fn listen_address(file: &NodeFile, identity: &Identity) -> Result<SocketAddr, Failure> {
+    let address = file.listen[0];
+    identity.check_address(address)?;
+    Ok(address)
+}
+
 fn stop_on_signal(stop: Stop) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Failure::new(Status::Failure, format!("cannot hear signals: {error}")))?;
     std::thread::spawn(move || {
         for _ in signals.forever() {

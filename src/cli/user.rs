@@ -25,6 +25,8 @@ use crate::pki::{Consensus, MailboxAddress, MailboxKeys, Node, Role};
 
 /// How long a gateway may take to let us in.
 const CONNECT_MAX: Nanos = Nanos::from_secs(15);
+/// How long saying goodbye may take.
+const FAREWELL_MAX: Nanos = Nanos::from_millis(500);
 /// The longest sleep, so that a signal is seen soon.
 const LOOK: Nanos = Nanos::from_millis(100);
 /// Messages read from standard input before the network took the earlier ones.
@@ -216,9 +218,17 @@ impl Session {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// Says goodbye to the gateway; what was sent has left then, too.
     fn end(mut self) -> Result<(), Failure> {
-        self.client.close(clock::now());
-        Ok(())
+        let start = clock::now();
+        self.client.close(start);
+        while !self.client.connection().is_closed() && clock::now() - start < FAREWELL_MAX {
+            self.turn();
+        }
+        match self.client.waiting() {
+            0 => Ok(()),
+            left => Err(Failure::new(Status::TryAgain, format!("{left} messages were not sent"))),
+        }
     }
 }
 
@@ -298,6 +308,13 @@ fn print_message(message: &[u8], json: bool) -> Result<(), Failure> {
         let line = Line { base64: BASE64.encode(message) };
         print(&format!("{}\n", serde_json::to_string(&line).unwrap_or_default()))
     } else {
-        print(&format!("{}\n", String::from_utf8_lossy(message)))
+        print(&format!("{}\n", shown(message)))
     }
+}
+
+/// A stranger's message as text: nothing in it may move the cursor or colour the terminal.
+fn shown(message: &[u8]) -> String {
+    let plain = |c: char| c == '\n' || c == '\t' || !c.is_control();
+    let text = String::from_utf8_lossy(message);
+    text.chars().map(|c| if plain(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }

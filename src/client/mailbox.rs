@@ -37,7 +37,8 @@ pub(super) struct MailboxReader {
     acknowledge: bool,
     seen: HashSet<MessageId>,
     seen_in_order: VecDeque<MessageId>,
-    messages: VecDeque<Vec<u8>>,
+    /// Messages that nobody has taken yet, each with the number of its letter.
+    messages: VecDeque<(u64, Vec<u8>)>,
 }
 
 impl MailboxReader {
@@ -71,8 +72,11 @@ impl MailboxReader {
         self.refusal
     }
 
+    /// The next message; from now on its letter is the caller's to keep.
     pub(super) fn received(&mut self) -> Option<Vec<u8>> {
-        self.messages.pop_front()
+        let (_, message) = self.messages.pop_front()?;
+        self.acknowledge = true;
+        Some(message)
     }
 
     pub(super) fn next_due(&self) -> Nanos {
@@ -98,7 +102,7 @@ impl MailboxReader {
             bodies.push(self.open_request(session, wall));
         }
         if std::mem::take(&mut self.acknowledge) {
-            bodies.push(Item::MailboxAck(self.cursor).to_body());
+            bodies.push(Item::MailboxAck(self.acknowledged()).to_body());
         }
         bodies
     }
@@ -116,6 +120,13 @@ impl MailboxReader {
             }
             _ => {}
         }
+    }
+
+    /// The letters that the gateway may delete: all that are here, up to the first whose message
+    /// nobody has taken.
+    fn acknowledged(&self) -> u64 {
+        let untaken = self.messages.iter().map(|(number, _)| number.saturating_sub(1)).min();
+        untaken.map_or(self.cursor, |before| before.min(self.cursor))
     }
 
     fn open_request(&mut self, session: &[u8; 32], wall: UnixMicros) -> Vec<u8> {
@@ -163,9 +174,10 @@ impl MailboxReader {
         }
         if let Some(sealed) = payload::open(delivery.payload)
             && let Ok(part) = envelope::open(sealed, &self.keys.sealing)
+            && (part.number, part.count) == (0, 1)
             && self.remember(part.id)
         {
-            self.messages.push_back(part.content);
+            self.messages.push_back((number, part.content));
         }
     }
 

@@ -34,7 +34,8 @@ pub struct NodeFile {
     pub workers: Workers,
     /// How packets come in and go out.
     pub port: PortMode,
-    /// Packets that fit into memory, on all workers together.
+    /// Packets that fit into memory, on all workers together, beside those in flight between
+    /// threads.
     pub slots: usize,
     /// Packets that may wait in the mix at the same time; fewer than the slots.
     pub packets_max: usize,

@@ -33,9 +33,10 @@ const CLIENT_MAX: Duration = Duration::from_secs(15);
 
 /// A running network. Dropping it ends its processes and removes its files.
 pub(super) struct Network {
-    folder: Folder,
     nodes: Vec<Process>,
     client_config: PathBuf,
+    /// Behind the processes that use it: fields are dropped in order.
+    folder: Folder,
 }
 
 /// The receiving client and the address that it printed.

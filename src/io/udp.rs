@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{OpenError, Port, PortCounters, Unsent};
+use super::{BATCH, OpenError, Port, PortCounters, Unsent};
 use receive::Receiver;
 use send::Sender;
 use socket2::Socket;
@@ -104,11 +104,11 @@ impl UdpPort {
 }
 
 impl Port for UdpPort {
-    fn receive(&mut self, take: impl FnMut(SocketAddr, &[u8])) -> usize {
+    fn receive(&mut self, most: usize, take: impl FnMut(SocketAddr, &[u8])) -> usize {
         if self.receiver.is_empty() {
             self.receiver.fetch(&self.socket, &mut self.counters);
         }
-        self.receiver.hand_over(&mut self.counters, take)
+        self.receiver.hand_over(most.min(BATCH), &mut self.counters, take)
     }
 
     fn send<E>(

@@ -179,7 +179,11 @@ impl Control {
 
     fn answer(&mut self, upcall: Upcall, now: Nanos, wall: UnixMicros) {
         match upcall {
-            Upcall::Confirmed { link, generation } => self.links.confirmed(link, generation, now),
+            Upcall::Confirmed { link, generation } => {
+                self.links.confirmed(link, generation, now);
+                // What this changes must be known before the link's next frame is looked at.
+                self.carry_out_actions();
+            }
             Upcall::Frame { opened, slot } => {
                 self.answer_frame(opened, &slot, now, wall);
                 self.slots.give(slot);
@@ -202,6 +206,7 @@ impl Control {
             Frame::Close => {
                 if let Ok(close) = Close::decode(body) {
                     self.links.closed(link, generation, close, now);
+                    self.carry_out_actions();
                 }
             }
             Frame::Control => {
@@ -225,7 +230,7 @@ impl Control {
                     self.with_slot(0, &datagram, |slot| Command::Datagram { to, slot });
                 }
                 Action::Worker(command) => self.change_session(command),
-                Action::Dummy(link) => self.seat_of(link).give(Command::Dummy(link)),
+                Action::Dummy(link) => self.send_dummy(link),
                 Action::Close(link, close) => {
                     self.seat_of(link).give(Command::Close(link, close));
                 }
@@ -233,6 +238,15 @@ impl Control {
             }
         }
         work
+    }
+
+    /// A dummy that would have to wait is worth nothing: only what must not get lost waits.
+    fn send_dummy(&mut self, link: LinkIndex) {
+        let seat = self.seat_of(link);
+        if seat.is_behind() {
+            return self.counts.unsent.add(1);
+        }
+        seat.give(Command::Dummy(link));
     }
 
     /// The owner of the link gets the sending half, everybody else the receiving one only.

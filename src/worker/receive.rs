@@ -8,13 +8,13 @@ use super::drops::{Drops, Reason, Refusal};
 use super::rings::{Handshake, Inbox, Upcall};
 use super::slab::{Slot, SlotCache};
 use super::tables::Tables;
-use super::{Arrival, BATCH, Counts, Rings, Worker};
+use super::{Arrival, BATCH, Counts, GROUP, Rings, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
 use crate::link::{self, Frame, Opened, Sessions};
 
 impl<P: Port> Worker<P> {
-    /// Receives what the port has, at most a batch; returns how many datagrams that were.
+    /// Receives what the port has, at most a group; returns how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
         let Worker { port, sessions, slots, tables, rings, counts, arrivals, draining, .. } = self;
         let Rings { control, handshakes, .. } = &*rings;
@@ -29,7 +29,7 @@ impl<P: Port> Worker<P> {
             draining: *draining,
             now,
         };
-        port.receive(|source, datagram| intake.take(source, datagram))
+        port.receive(GROUP, |source, datagram| intake.take(source, datagram))
     }
 }
 
@@ -127,7 +127,7 @@ impl Intake<'_> {
     fn pass_up(&mut self, upcall: Upcall) -> Result<(), (Slot, Option<Reason>)> {
         self.control
             .push(upcall)
-            .map_err(|refused| (refused.into_slot(), Some(Refusal::ControlFull.into())))
+            .map_err(|refused| (refused.into_slot(), Some(Refusal::FrameControlFull.into())))
     }
 
     fn drops(&self) -> &Drops {

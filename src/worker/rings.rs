@@ -15,14 +15,16 @@ use crate::io::wake::Waker;
 use crate::link::{self, Close, Frame, Generation, LinkIndex, Opened};
 use crate::sphinx::{Destination, Identifier};
 
-/// A packet on its way out: its memory, and the link it leaves by.
+/// What leaves by a link: a packet, or a dummy that must look like one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parcel {
-    /// The packet, with its tail behind it.
-    pub slot: Slot,
+    /// The packet, with its tail behind it; none for a dummy.
+    pub slot: Option<Slot>,
     /// The link to its next hop.
     pub link: LinkIndex,
 }
+
+const _: () = assert!(size_of::<Parcel>() == 8, "a chunk of the pool is two cache lines");
 
 /// A packet for the pool of the worker that owns its link.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub enum Command {
     Tables(Arc<Tables>),
     /// Change a session.
     Session(link::Command),
-    /// Send a dummy on a link, now.
+    /// Send a dummy on a link, with the packets of the next tick.
     Dummy(LinkIndex),
     /// Say goodbye on a link, now.
     Close(LinkIndex, Close),
@@ -73,7 +75,7 @@ impl Command {
     pub(super) fn into_slot(self) -> Option<Slot> {
         match self {
             Command::Datagram { slot, .. } | Command::Frame { slot, .. } => Some(slot),
-            Command::Packet(handed) => Some(handed.parcel.slot),
+            Command::Packet(handed) => handed.parcel.slot,
             _ => None,
         }
     }
@@ -161,6 +163,11 @@ impl<T> Inbox<T> {
     /// Whether more than a quarter of the ring waits: the receiver is behind.
     pub fn is_pressed(&self) -> bool {
         self.ring.len() > self.ring.capacity() / 4
+    }
+
+    /// How many messages wait.
+    pub fn len(&self) -> usize {
+        self.ring.len()
     }
 
     /// Whether the next message would be turned away.

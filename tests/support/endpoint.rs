@@ -8,8 +8,8 @@ use std::sync::Arc;
 use mixline::client::network_of;
 use mixline::crypto::random::Rng;
 use mixline::crypto::x25519;
-use mixline::io::Port;
 use mixline::io::udp::{self, UdpPort};
+use mixline::io::{BATCH, Port};
 use mixline::link::handshake::{Remote, open_retry};
 use mixline::link::{
     self, Action, Capacity, Frame, LinkIndex, Links, Local, Network, Peer, Refusal, Sessions,
@@ -134,7 +134,7 @@ impl Endpoint {
     /// timers ask for. Returns how much that was.
     pub(crate) fn turn(&mut self, at: Start, mut seen: impl FnMut(Arrived, &[u8])) -> usize {
         let Endpoint { links, sessions, port, remote, body, frames, packets, .. } = self;
-        let mut work = port.receive(|source, datagram| {
+        let mut work = port.receive(BATCH, |source, datagram| {
             let Ok(opened) = sessions.open(source, datagram, body, at.now) else {
                 if links.receive(source, datagram, at.now, at.wall).is_ok() {
                     let is_retry = open_retry(remote.retry_key(), datagram).is_ok();
@@ -207,7 +207,7 @@ impl Endpoint {
     }
 
     fn flush_if_full(&mut self) {
-        if self.port.queued() >= mixline::io::BATCH {
+        if self.port.queued() >= BATCH {
             self.port.flush();
         }
     }

@@ -17,9 +17,9 @@ pub(crate) struct Tap<P> {
 }
 
 impl<P: Port> Port for Tap<P> {
-    fn receive(&mut self, mut take: impl FnMut(SocketAddr, &[u8])) -> usize {
+    fn receive(&mut self, most: usize, mut take: impl FnMut(SocketAddr, &[u8])) -> usize {
         let mut log = self.log.borrow_mut();
-        self.port.receive(|source, datagram| {
+        self.port.receive(most, |source, datagram| {
             log.push((source, datagram.to_vec()));
             take(source, datagram);
         })

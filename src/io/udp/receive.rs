@@ -82,14 +82,15 @@ impl Receiver {
         }
     }
 
-    /// Hands over up to a batch of what was fetched; returns how many.
+    /// Hands over up to `most` of what was fetched; returns how many.
     pub(super) fn hand_over(
         &mut self,
+        most: usize,
         counters: &mut PortCounters,
         mut take: impl FnMut(SocketAddr, &[u8]),
     ) -> usize {
         let mut count = 0;
-        while count < BATCH && self.next < self.arrived.len() {
+        while count < most && self.next < self.arrived.len() {
             let message = &mut self.arrived[self.next];
             let buffer = &self.buffers[self.next * self.stride_bytes..][..message.bytes];
             let rest = &buffer[message.taken_bytes..];
@@ -198,7 +199,7 @@ mod tests {
             to.receiver.fetch(&to.socket, &mut to.counters);
             let run = |message: &Arrived| message.bytes / message.segment_bytes;
             lengths.extend(to.receiver.arrived.iter().map(run));
-            while to.receiver.hand_over(&mut to.counters, |_, _| {}) > 0 {}
+            while to.receiver.hand_over(BATCH, &mut to.counters, |_, _| {}) > 0 {}
         }
         lengths
     }
