@@ -138,7 +138,8 @@ pub fn main() -> ExitCode {
     match run(arguments.command) {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("mixline: {failure}");
+            // Nobody may be reading; the exit status says the least.
+            let _ = writeln!(io::stderr(), "mixline: {failure}");
             failure.exit_code()
         }
     }

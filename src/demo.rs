@@ -9,6 +9,7 @@ mod network;
 mod processes;
 mod report;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,7 +75,8 @@ pub enum DemoError {
     },
     /// The network did not come up.
     #[error(
-        "after {seconds} s only {ready} of {nodes} nodes have all their links: is the machine overloaded?"
+        "after {seconds} s only {ready} of {nodes} nodes have all their links: is the machine \
+         overloaded?"
     )]
     NotReady {
         /// How many are ready.
@@ -127,7 +129,8 @@ pub fn run(options: Options, interrupt: &Interrupt) -> Result<Report, DemoError>
 /// Leaves the network running until Ctrl-C.
 fn stay(network: &Network, interrupt: &Interrupt, json: bool) {
     if !json {
-        eprintln!("{}", network.how_to_use());
+        // Nobody may be reading: that is no reason to stop.
+        let _ = writeln!(std::io::stderr(), "{}", network.how_to_use());
     }
     while !interrupt.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(100));

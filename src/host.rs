@@ -93,8 +93,13 @@ pub fn terminate(pid: u32) {
 
 /// Lets the kernel end this process when the one that started it ends.
 pub fn die_with_parent() {
+    let parent = std::os::unix::process::parent_id();
     // SAFETY: no memory is involved; the call only sets a number of this process.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    // It may have ended before the kernel knew.
+    if std::os::unix::process::parent_id() != parent {
+        std::process::exit(1);
+    }
 }
 
 fn processor() -> Option<String> {

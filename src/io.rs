@@ -21,10 +21,11 @@ pub const BATCH: usize = 64;
 /// A datagram of any other length never reaches the worker: the port drops and counts it. No
 /// method blocks, and none allocates once the port is open.
 pub trait Port {
-    /// Hands at most [`BATCH`] waiting datagrams to `take`, each with its source; returns how
-    /// many. Each is borrowed where it lies: its memory is the port's again when `take` returns.
+    /// Hands at most `most` waiting datagrams (and never more than [`BATCH`]) to `take`, each
+    /// with its source; returns how many. Each is borrowed where it lies: its memory is the port's
+    /// again when `take` returns.
     /// Nothing waits any more only when it returns 0.
-    fn receive(&mut self, take: impl FnMut(SocketAddr, &[u8])) -> usize;
+    fn receive(&mut self, most: usize, take: impl FnMut(SocketAddr, &[u8])) -> usize;
 
     /// Lets `fill` write one datagram of exactly [`Port::datagram_bytes`] and say where to; it
     /// waits for [`Port::flush`]. The frame holds leftovers before `fill` has written it, so

@@ -13,6 +13,7 @@ mod rotation;
 mod run;
 mod totals;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,7 +24,6 @@ use crate::pki::{Consensus, EpochKeys, InvitationKey, Node as ListedNode, NodeId
 use crate::replay;
 use crate::sphinx::Geometry;
 use crate::store::{self, StoreError};
-use crate::worker;
 
 pub use assemble::{Node, Start, Wakers, assemble};
 pub use control::Control;
@@ -111,6 +111,19 @@ pub enum NodeError {
         /// Which key.
         kind: &'static str,
     },
+    /// It listens elsewhere than the network believes.
+    #[error(
+        "node.listen is {listen}, but the consensus lists {listed} for node {id}: peers would \
+         neither find it nor answer it; use the listed address"
+    )]
+    OtherAddress {
+        /// The node.
+        id: NodeId,
+        /// What the configuration says.
+        listen: SocketAddr,
+        /// What the consensus says.
+        listed: SocketAddr,
+    },
     /// No key for the epoch.
     #[error("no mix key for epoch {0} in the key folder: run `mixline keygen --epoch {0}`")]
     NoEpochKey(u64),
@@ -119,8 +132,9 @@ pub enum NodeError {
     Port(#[from] OpenError),
     /// Its memory plan does not hold.
     #[error(
-        "{slots} slots of packet memory cannot hold {workers} pools of {packets_max} packets: \
-             raise memory.slots or lower mix.packets_max"
+        "{slots} slots of packet memory are too few for {workers} pools of {packets_max} packets \
+         and what is in flight between threads: set memory.slots to {needed} or more, or lower \
+         mix.packets_max or workers.count"
     )]
     Memory {
         /// Slots in all.
@@ -129,6 +143,8 @@ pub enum NodeError {
         workers: usize,
         /// Packets of each.
         packets_max: u32,
+        /// Slots that would be enough.
+        needed: u64,
     },
     /// Exact counters where strangers' packets pass.
     #[error("metrics.detail = \"lab\" is refused: node {0} of the consensus is not on loopback")]
@@ -170,6 +186,21 @@ impl Identity {
         epochs.chain(self.invitation.iter().map(|key| &key.kem)).cloned().collect()
     }
 
+    /// Whether peers find the node where it listens: at the listed address, or at any address
+    /// with the listed port.
+    ///
+    /// # Errors
+    /// [`NodeError::OtherAddress`], or the node is not listed.
+    pub fn check_address(&self, listen: SocketAddr) -> Result<(), NodeError> {
+        let node = self.listed()?;
+        let Some(&listed) = node.addresses().first() else { return Ok(()) };
+        let reached = listen.ip() == listed.ip() || listen.ip().is_unspecified();
+        if reached && listen.port() == listed.port() {
+            return Ok(());
+        }
+        Err(NodeError::OtherAddress { id: node.id(), listen, listed })
+    }
+
     /// The nodes that this one exchanges packets with: the layers before and after its own, where
     /// the gateways stand both before the first layer and behind the last.
     pub fn neighbours(&self) -> Result<Vec<&ListedNode>, NodeError> {
@@ -197,9 +228,10 @@ impl Options {
     /// [`NodeError::Memory`].
     pub fn check_memory(&self) -> Result<(), NodeError> {
         let Options { slots, workers, packets_max, .. } = *self;
-        let in_flight = workers as u64 * worker::BATCH as u64 * 4;
-        if u64::from(packets_max) * workers as u64 + in_flight > u64::from(slots) {
-            return Err(NodeError::Memory { slots, workers, packets_max });
+        let in_flight = assemble::slots_in_flight(workers) as u64;
+        let needed = u64::from(packets_max) * workers as u64 + in_flight;
+        if needed > u64::from(slots) {
+            return Err(NodeError::Memory { slots, workers, packets_max, needed });
         }
         Ok(())
     }

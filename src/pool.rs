@@ -144,6 +144,11 @@ impl<T> Pool<T> {
         self.wheel.len()
     }
 
+    /// Whether the next packet evicts one.
+    pub fn is_full(&self) -> bool {
+        self.wheel.len() >= self.options.packets_max as usize
+    }
+
     /// Whether nothing is inside.
     pub fn is_empty(&self) -> bool {
         self.wheel.len() == 0

@@ -28,7 +28,7 @@ use crate::sphinx::{Hop, Unwrapper};
 
 use drops::Drops;
 use policing::Policer;
-use rings::{Command, HandOff, Inbox, Parcel, Upcall};
+use rings::{Command, HandOff, Handshake, Inbox, Parcel, Upcall};
 use slab::{Slot, SlotCache};
 use tables::Tables;
 
@@ -36,6 +36,10 @@ use tables::Tables;
 pub const BATCH: usize = io::BATCH;
 /// Packets that one turn takes in at most: a port's batch, and as many of the node's own.
 const ARRIVALS_MAX: usize = 2 * BATCH;
+
+/// Datagrams that one turn takes in at most: a thread that also mixes looks at its pool between
+/// two groups, so that a full port makes nothing later than eight unwrappings.
+const GROUP: usize = 8;
 
 /// What one worker has counted; it writes, any thread may read.
 #[derive(Debug, Default)]
@@ -69,6 +73,8 @@ pub struct Rings {
     pub commands: Arc<Inbox<Command>>,
     /// To the control thread.
     pub control: Arc<Inbox<Upcall>>,
+    /// To the control thread, for what strangers send.
+    pub handshakes: Arc<Inbox<Handshake>>,
     /// Into every worker of the node, by number: packets for the links that it owns.
     pub workers: Arc<[Arc<Inbox<HandOff>>]>,
 }
@@ -159,11 +165,6 @@ impl<P: Port> Worker<P> {
         self.pool.next_due().unwrap_or(Nanos::NEVER)
     }
 
-    /// Whether a message waits for this worker.
-    pub fn has_messages(&self) -> bool {
-        !self.rings.commands.is_empty() || !self.rings.workers[self.number].is_empty()
-    }
-
     /// Packets in the pool.
     pub fn resident(&self) -> usize {
         self.pool.len()
@@ -183,12 +184,17 @@ impl<P: Port> Worker<P> {
     pub fn stop(&mut self) {
         let Worker { pool, slots, counts, rings, number, .. } = self;
         let mut discard = |parcel: Parcel| {
-            counts.drops.count(drops::Refusal::Drained);
-            slots.give(parcel.slot);
+            if let Some(slot) = parcel.slot {
+                counts.drops.count(drops::Refusal::Drained);
+                slots.give(slot);
+            }
         };
         pool.drain(&mut discard);
         while let Some(handed) = rings.workers[*number].pop() {
             discard(handed.parcel);
+        }
+        while let Some(command) = rings.commands.pop() {
+            command.into_slot().into_iter().for_each(|slot| slots.give(slot));
         }
     }
 }

@@ -254,9 +254,13 @@ fn standing_demo(folder: &Folder) -> (Process, Vec<u32>) {
         .spawn()
         .expect("the program starts");
     let mut demo = Process(child);
-    let mut log = BufReader::new(demo.0.stderr.take().expect("it is piped")).lines();
-    let stands = log.any(|line| line.is_ok_and(|line| line.contains("until Ctrl-C")));
-    assert!(stands, "the network comes up");
+    let log = BufReader::new(demo.0.stderr.take().expect("it is piped")).lines();
+    let mut said = Vec::new();
+    let stands = log.map_while(Result::ok).any(|line| {
+        said.push(line);
+        said.last().is_some_and(|line| line.contains("until Ctrl-C"))
+    });
+    assert!(stands, "the network comes up: {said:?}");
     let children = children_of(demo.0.id());
     assert!(children.len() >= 8, "{children:?}");
     (demo, children)

@@ -10,9 +10,14 @@ mod testnet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use mixline::client::Connection;
 use mixline::clock::Nanos;
+use mixline::crypto::random::Rng;
 use mixline::io::memory::Conditions;
+use mixline::link::Frame;
 use mixline::pki::{Rate, Rates};
+use mixline::route::{self, Recipient};
+use mixline::sphinx::Refusal;
 use mixline::worker::drops::Reason;
 
 use simulation::{Event, Simulation};
@@ -187,4 +192,59 @@ fn a_replayed_datagram_goes_nowhere() {
     simulation.run(simulation.now + Nanos::from_secs(10));
     assert_eq!(account(&simulation).packets_out, before.packets_out);
     assert!(simulation.received[1].is_empty());
+}
+
+#[test]
+fn a_packet_sealed_twice_into_a_link_is_dropped_as_a_replay() {
+    let mut simulation = connected(Conditions::default(), 1, 6);
+    let consensus = simulation.consensus.clone();
+    let gateway = &consensus.gateways()[0];
+    let bytes = consensus.geometry().datagram_bytes();
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, 3)), 5000);
+    let port = simulation.network.port(address, bytes).expect("the address is free");
+    let mut rng = Rng::from_seed([7; 32]);
+    let (now, wall) = (simulation.now, simulation.wall());
+    let mut connection = Connection::new(&consensus, gateway, port, now, wall, &mut rng)
+        .expect("the gateway is listed");
+    let mut turn = |simulation: &mut Simulation, frames: &[&[u8]]| {
+        for frame in frames {
+            connection.send(Frame::Sphinx, frame, simulation.now);
+        }
+        connection.turn(simulation.now, simulation.wall());
+        connection.flush();
+        simulation.run(simulation.now + Nanos::from_millis(5));
+        connection.is_up()
+    };
+    let up = (0..1000).any(|_| turn(&mut simulation, &[]));
+    assert!(up, "the gateway answers");
+
+    let recipient = simulation.clients[1].address();
+    let recipient = Recipient { gateway: recipient.gateway, mailbox: recipient.signing };
+    let mut frame = vec![0; consensus.geometry().frame_bytes()];
+    let built =
+        route::build_frame(&consensus, &gateway.id(), &recipient, b"x", &mut rng, &mut frame);
+    built.expect("there is a path");
+    let replays = |simulation: &Simulation| {
+        let workers = simulation.nodes.iter().flat_map(|node| &node.workers);
+        workers.map(|worker| worker.counts().drops.of(Refusal::Replay)).sum::<u64>()
+    };
+    assert_eq!(replays(&simulation), 0);
+    turn(&mut simulation, &[&frame, &frame, &frame]);
+    for _ in 0..10 {
+        turn(&mut simulation, &[]);
+    }
+    assert_eq!(replays(&simulation), 2);
+}
+
+#[test]
+fn after_the_network_was_cut_letters_arrive_again() {
+    let mut simulation = connected(Conditions::default(), 1, 8);
+    assert_eq!(exchange(&mut simulation, 5).len(), 5);
+    simulation.network.set_conditions(Conditions { loss: 1.0, ..Conditions::default() });
+    simulation.run(simulation.now + Nanos::from_secs(6));
+    simulation.network.set_conditions(Conditions::default());
+    simulation.run(simulation.now + Nanos::from_secs(20));
+    assert!(simulation.nodes.iter().all(|node| node.control.links_up() == 4));
+    assert!(simulation.clients.iter().all(|client| client.is_ready()));
+    assert_eq!(exchange(&mut simulation, 5).len(), 5);
 }

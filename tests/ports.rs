@@ -42,7 +42,8 @@ mod suite {
         fn port(&self, host: u8, datagram_bytes: usize) -> UdpPort {
             let address = (self.ip)(host).parse().unwrap();
             let options = Options::new(address, datagram_bytes);
-            UdpPort::open(&Options { offload: self.offload, ..options }).unwrap()
+            let (coalesce, segment) = (self.offload, self.offload);
+            UdpPort::open(&Options { coalesce, segment, ..options }).unwrap()
         }
 
         fn settle(&self, port: &UdpPort) {
@@ -75,7 +76,8 @@ mod suite {
         while arrived.len() < count && clock::now() < end {
             site.settle(port);
             let before = arrived.len();
-            let said = port.receive(|from, datagram| arrived.push((from, datagram.to_vec())));
+            let said =
+                port.receive(BATCH, |from, datagram| arrived.push((from, datagram.to_vec())));
             assert_eq!(said, arrived.len() - before);
             assert!(said <= BATCH);
         }
@@ -228,7 +230,7 @@ mod suite {
     pub(super) fn an_empty_port_gives_nothing_at_once<S: Site>(site: &S) {
         let mut port = site.port(1, LENGTH);
         let before = clock::now();
-        assert_eq!(port.receive(|_, _| panic!("nothing was sent")), 0);
+        assert_eq!(port.receive(BATCH, |_, _| panic!("nothing was sent")), 0);
         port.flush();
         assert!(clock::now() - before < Nanos::from_millis(500));
         assert_eq!(*port.counters(), PortCounters::default());
@@ -259,15 +261,19 @@ mod suite {
             network.advance(Nanos::from_micros(number as u64));
             send(&mut a, b.local(), &number.to_le_bytes()).unwrap();
             a.flush();
-            b.receive(|_, content| arrived.push(usize::from_le_bytes(content.try_into().unwrap())));
+            b.receive(BATCH, |_, content| {
+                arrived.push(usize::from_le_bytes(content.try_into().unwrap()))
+            });
         }
         while let Some(next) = network.next_delivery() {
             network.advance(next);
-            b.receive(|_, content| arrived.push(usize::from_le_bytes(content.try_into().unwrap())));
+            b.receive(BATCH, |_, content| {
+                arrived.push(usize::from_le_bytes(content.try_into().unwrap()))
+            });
         }
-        while b
-            .receive(|_, content| arrived.push(usize::from_le_bytes(content.try_into().unwrap())))
-            > 0
+        while b.receive(BATCH, |_, content| {
+            arrived.push(usize::from_le_bytes(content.try_into().unwrap()))
+        }) > 0
         {}
         (arrived, network)
     }
@@ -324,8 +330,8 @@ fn ports_that_share_an_address_divide_its_sources_between_them() {
         send(source, first.local(), &datagram(1, LENGTH)).unwrap();
         source.flush();
     }
-    let to_first = first.receive(|_, _| {});
-    let to_second = second.receive(|_, _| {});
+    let to_first = first.receive(BATCH, |_, _| {});
+    let to_second = second.receive(BATCH, |_, _| {});
     assert_eq!(to_first + to_second, 40);
     // All 40 at one of two would be a chance of 2^-39.
     assert!(to_first > 0 && to_second > 0);
@@ -347,10 +353,10 @@ fn what_the_kernel_dropped_is_counted() {
         sent
     };
     flood(&mut a, small.local(), 500);
-    while small.receive(|_, _| {}) > 0 {}
+    while small.receive(BATCH, |_, _| {}) > 0 {}
     // The kernel tells with the next datagram it has room for.
     let sent = flood(&mut a, small.local(), 1);
-    while small.receive(|_, _| {}) > 0 {}
+    while small.receive(BATCH, |_, _| {}) > 0 {}
     let counters = small.counters();
     assert!(counters.kernel_dropped > 0);
     assert_eq!(counters.received + counters.kernel_dropped, sent);
@@ -432,13 +438,13 @@ fn every_datagram_in_the_memory_network_is_accounted_for() {
         a.flush();
         network.inject(nowhere, b.local(), b"short");
         network.advance(Nanos::from_micros(30 * round));
-        b.receive(|_, _| {});
+        b.receive(BATCH, |_, _| {});
     }
     let t = network.totals();
     assert!(t.lost > 0 && t.duplicated > 0 && t.overflowed > 0 && t.unreachable > 0, "{t:?}");
     let fates = t.lost + t.unreachable + t.overflowed + t.delivered + t.in_flight;
     assert_eq!(t.sent + t.injected + t.duplicated, fates);
-    while b.receive(|_, _| {}) > 0 {}
+    while b.receive(BATCH, |_, _| {}) > 0 {}
     let at_b = *b.counters();
     assert!(at_b.wrong_length > 0);
     assert_eq!(at_b.received + at_b.wrong_length, t.delivered);

@@ -3,6 +3,7 @@
 //! Each rule is one test that lists every breach it finds. Function length and documentation
 //! are left to the lints in `Cargo.toml` and `clippy.toml`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/io/udp/",
     "src/replay/map.rs",
     "src/worker/slab.rs",
+    "tests/support/allocator.rs",
 ];
 
 const FILE_LINES_MAX: usize = 500;
@@ -322,6 +324,44 @@ fn no_file_relaxes_a_lint_as_a_whole() {
         }
     }
     assert_none(&breaches);
+}
+
+#[test]
+fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
+    let manifest = fs::read_to_string(package().join("Cargo.toml")).expect("it is there");
+    let page = fs::read_to_string(package().join("docs/dependencies.md")).expect("it is there");
+    let in_dependencies = |section: &str| section.ends_with("dependencies]");
+    let mut section = "";
+    let mut listed = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if let Some((name, _)) = line.split_once(" = ")
+            && in_dependencies(section)
+        {
+            listed.insert(name.to_owned());
+        }
+    }
+    let row = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+    let reasons: BTreeSet<_> = page.lines().filter_map(row).collect();
+    assert_eq!(listed, reasons);
+}
+
+#[test]
+fn the_fuzzers_have_the_versions_of_the_package() {
+    let versions = |lock: &str| -> BTreeSet<(String, String)> {
+        let text = fs::read_to_string(package().join(lock)).expect("it is there");
+        let value = |line: &str, key| Some(line.strip_prefix(key)?.trim_matches('"').to_owned());
+        let lines: Vec<_> = text.lines().collect();
+        lines
+            .windows(2)
+            .filter_map(|pair| Some((value(pair[0], "name = ")?, value(pair[1], "version = ")?)))
+            .collect()
+    };
+    let (package, fuzz) = (versions("Cargo.lock"), versions("fuzz/Cargo.lock"));
+    let names: BTreeSet<_> = package.iter().map(|(name, _)| name).collect();
+    let other = fuzz.iter().filter(|one| names.contains(&one.0) && !package.contains(*one));
+    assert_eq!(other.collect::<Vec<_>>(), Vec::<&(String, String)>::new());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Failure, Status, print};
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     // Reading too few descriptors is no reason not to start: clients then find the node full.
     let _ = host::raise_descriptor_limit();
     let listed = identity.listed()?;
-    let address = file.listen[0];
+    let address = listen_address(&file, &identity)?;
     tracing::info!(
         "{} {} of network {}, epoch {}, on {} by udp",
         listed.role(),
@@ -127,6 +127,7 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
         identity => identity?,
     };
     options.check_lab(&identity)?;
+    listen_address(&file, &identity)?;
     let listed = identity.listed()?;
     let memory = options.memory_plan(identity.consensus.geometry());
     print(&format!(
@@ -143,8 +144,15 @@ fn may_come(error: &LoadError) -> bool {
     matches!(error, LoadError::Read { .. } | LoadError::Consensus { .. })
 }
 
+/// The address that the node serves, which must be the one that its network knows.
+fn listen_address(file: &NodeFile, identity: &Identity) -> Result<SocketAddr, Failure> {
+    let address = file.listen[0];
+    identity.check_address(address)?;
+    Ok(address)
+}
+
 fn stop_on_signal(stop: Stop) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Failure::new(Status::Failure, format!("cannot hear signals: {error}")))?;
     std::thread::spawn(move || {
         for _ in signals.forever() {

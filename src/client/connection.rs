@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::{Nanos, UnixMicros};
 use crate::crypto::random::Rng;
-use crate::io::Port;
+use crate::io::{BATCH, Port};
 use crate::link::{
     self, Action, Capacity, Close, Event, Frame, LinkIndex, Links, Local, Network, Peer, Refusal,
     Sessions,
@@ -206,16 +206,20 @@ impl<P: Port> Connection<P> {
         self.refused
     }
 
-    /// Tells the gateway that this client goes.
+    /// Tells the gateway that this client goes; some turns later the link
+    /// [`Connection::is_closed`].
     pub fn close(&mut self, now: Nanos) {
         self.links.close_all(now);
-        self.carry_out(now);
-        self.port.flush();
+    }
+
+    /// Whether there is no link any more.
+    pub fn is_closed(&self) -> bool {
+        self.links.is_empty()
     }
 
     fn receive(&mut self, now: Nanos, wall: UnixMicros) -> usize {
         let Connection { links, sessions, port, body, received, refused, .. } = self;
-        port.receive(|source, datagram| {
+        port.receive(BATCH, |source, datagram| {
             let opened = match sessions.open(source, datagram, body, now) {
                 Ok(opened) => opened,
                 Err(refusal) => {

@@ -8,8 +8,6 @@ use std::fmt::Write as _;
 /// When a changed value takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// At the next `mixline reload`.
-    Reload,
     /// When the process is started again.
     Restart,
 }
@@ -18,7 +16,6 @@ impl Change {
     /// The word in files and tables.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Change::Reload => "reload",
             Change::Restart => "restart",
         }
     }
@@ -56,10 +53,6 @@ impl Key {
         Key { default, ..self }
     }
 
-    const fn reloads(self) -> Self {
-        Key { change: Change::Reload, ..self }
-    }
-
     const fn means(self, meaning: &'static str) -> Self {
         Key { meaning, ..self }
     }
@@ -72,14 +65,13 @@ pub const NODE_KEYS: &[Key] = &[
         .means("File with the network's trust anchor: its name and its authorities' keys."),
     key("node", "consensus", "\"consensus.cbor\"")
         .required()
-        .reloads()
         .means("File with the consensus; with authorities, the last one is kept there."),
     key("node", "keys", "\"keys\"")
         .by_default("\"keys\"")
         .means("Folder with the node's key files, mode 0600; $CREDENTIALS_DIRECTORY comes first."),
     key("node", "listen", "[\"192.0.2.1:7700\"]")
         .required()
-        .means("Addresses and UDP ports to bind, 1 to 8: those that the consensus lists."),
+        .means("Address and UDP port to bind: the one that the consensus lists."),
     key("node", "name", "\"mix-1-1\"")
         .by_default("none; required with authorities")
         .means("The node's name in its descriptor: lowercase letters, digits and hyphens."),
@@ -104,9 +96,9 @@ pub const NODE_KEYS: &[Key] = &[
     key("port", "mode", "\"auto\"")
         .by_default("\"auto\"")
         .means("How packets come in and go out: \"auto\" (the fastest there is) or \"udp\"."),
-    key("memory", "slots", "65536")
-        .by_default("65536")
-        .means("Packets that fit into memory, 1024 to 67108864; each takes about 1.4 kB."),
+    key("memory", "slots", "65536").by_default("65536").means(
+        "Packets that fit into memory, beside those in flight: 1024 to 67108864, 1.4 kB each.",
+    ),
     key("mix", "packets_max", "49152")
         .by_default("three quarters of memory.slots")
         .means("Packets that may wait in the mix; above it, random ones are dropped."),
@@ -133,7 +125,6 @@ pub const NODE_KEYS: &[Key] = &[
         .means("\"lab\" prints exact totals at the end; only where all nodes are on loopback."),
     key("log", "level", "\"info\"")
         .by_default("\"info\"")
-        .reloads()
         .means("What is logged: \"error\", \"warn\", \"info\", \"debug\" or \"trace\"."),
 ];
 
@@ -144,7 +135,6 @@ pub const CLIENT_KEYS: &[Key] = &[
         .means("File with the network's trust anchor: its name and its authorities' keys."),
     key("client", "consensus", "\"consensus.cbor\"")
         .required()
-        .reloads()
         .means("File with the consensus; with authorities, the last one is kept there."),
     key("client", "gateway", "\"gateway-1\"")
         .by_default("one drawn at random")

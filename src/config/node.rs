@@ -20,8 +20,8 @@ const SLOTS_MAX: usize = 1 << 26;
 const SLOTS_DEFAULT: usize = 1 << 16;
 /// Most workers: more cores than any machine gives one node.
 const WORKERS_MAX: usize = 1024;
-/// Most addresses of a node, as in its descriptor.
-const LISTEN_MAX: usize = 8;
+/// Most addresses that a node serves; a descriptor has room for more.
+const LISTEN_MAX: usize = 1;
 
 /// Most mailboxes of a gateway, and letters of a mailbox: what one machine keeps.
 const MAILBOXES_MAX: usize = 1 << 24;
@@ -48,7 +48,8 @@ pub struct NodeFile {
     pub workers: Workers,
     /// How packets come in and go out.
     pub port: PortMode,
-    /// Packets that fit into memory, on all workers together.
+    /// Packets that fit into memory, on all workers together, beside those in flight between
+    /// threads.
     pub slots: usize,
     /// Packets that may wait in the mix at the same time; fewer than the slots.
     pub packets_max: usize,
@@ -317,7 +318,7 @@ fn listen(
 ) -> Result<Vec<SocketAddr>, ConfigError> {
     let count = written.get_ref().len();
     if !(1..=LISTEN_MAX).contains(&count) {
-        let message = format!("{count} addresses in `{key}`: use 1 to {LISTEN_MAX}");
+        let message = format!("{count} addresses in `{key}`: use {LISTEN_MAX}");
         return Err(source.fault(written.span(), message));
     }
     values::each(written.get_ref(), key, source, values::listen)

@@ -133,6 +133,12 @@ impl Exchange {
                 if let Some(ended) = self.receiver.ended() {
                     return Err(ended);
                 }
+                // The sender ends by itself when all is sent; not before.
+                if !feeder.is_finished()
+                    && let Some(ended) = self.sender.ended()
+                {
+                    return Err(ended);
+                }
                 continue;
             };
             last = clock::now();

@@ -37,10 +37,11 @@ const CLIENT_MAX: Duration = Duration::from_secs(15);
 
 /// A running network. Dropping it ends its processes and removes its files.
 pub(super) struct Network {
-    folder: Folder,
     authority: Process,
     nodes: Vec<Process>,
     client_config: PathBuf,
+    /// Behind the processes that use it: fields are dropped in order.
+    folder: Folder,
 }
 
 /// The receiving client and the address that it printed.
@@ -234,8 +235,8 @@ fn private_folder(path: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)
 }
 
-/// The address before `count` loopback addresses that nobody uses: one subnet of 127.77.0.0/16 a demo, so that several run
-/// side by side.
+/// The address before `count` loopback addresses that nobody uses: one subnet of 127.77.0.0/16 a
+/// demo, so that several run side by side.
 fn free_addresses(count: usize) -> Result<Ipv4Addr, DemoError> {
     let mut rng = Rng::from_os();
     for _ in 0..16 {

@@ -93,7 +93,7 @@ pub struct Report {
     pub datagram_bytes: usize,
     /// Datagrams that had another size: of ours there must be none.
     pub datagrams_of_other_size: u64,
-    /// Sphinx packets that nodes dropped, by reason.
+    /// What nodes refused, by stage and reason: datagrams at the link, packets behind it.
     pub drops: BTreeMap<String, u64>,
     /// The tier of the cryptographic kernels.
     pub crypto: String,
@@ -149,15 +149,9 @@ impl Report {
         let Latency { p50_ms, p90_ms, p99_ms, max_ms } = self.latency;
         let seconds = Duration::from_secs_f64(self.seconds.max(0.0));
         let mixes = self.nodes - GATEWAYS;
-        let dropped = match self.drops.len() {
-            0 => "none".to_owned(),
-            _ => self
-                .drops
-                .iter()
-                .map(|(why, n)| format!("{n} {why}"))
-                .collect::<Vec<_>>()
-                .join(", "),
-        };
+        // A link refuses datagrams, before anything is known to be a packet.
+        let (refused, dropped): (Vec<_>, Vec<_>) =
+            self.drops.iter().partition(|(why, _)| why.starts_with("link "));
         vec![
             ("network", format!("{mixes} mixes in {LAYERS} layers, {GATEWAYS} gateways")),
             ("messages", format!("{} of {} bytes in all", self.sent, self.message_bytes)),
@@ -180,11 +174,19 @@ impl Report {
                     self.datagram_bytes, self.datagrams_of_other_size
                 ),
             ),
-            ("dropped", dropped),
+            ("refused", listed(&refused)),
+            ("packet drops", listed(&dropped)),
             ("crypto tier", self.crypto.clone()),
             ("port", self.port.clone()),
         ]
     }
+}
+
+fn listed(drops: &[(&String, &u64)]) -> String {
+    if drops.is_empty() {
+        return "none".to_owned();
+    }
+    drops.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Report {

@@ -344,8 +344,8 @@ pub struct MemoryPort {
 }
 
 impl Port for MemoryPort {
-    fn receive(&mut self, mut take: impl FnMut(SocketAddr, &[u8])) -> usize {
-        self.fetch();
+    fn receive(&mut self, most: usize, mut take: impl FnMut(SocketAddr, &[u8])) -> usize {
+        self.fetch(most.min(BATCH));
         let mut count = 0;
         for letter in &self.batch {
             if letter.datagram.len() == self.datagram_bytes {
@@ -407,12 +407,13 @@ impl Port for MemoryPort {
 }
 
 impl MemoryPort {
-    /// Takes a batch out of the inbox, so that the network is free while it is handed over.
-    fn fetch(&mut self) {
+    /// Takes up to `most` datagrams out of the inbox, so that the network is free while they are
+    /// handed over.
+    fn fetch(&mut self, most: usize) {
         let mut state = self.network.state();
         let sharing = state.inboxes.get_mut(&self.local);
         if let Some(inbox) = sharing.and_then(|sharing| sharing.get_mut(self.place)) {
-            let count = inbox.letters.len().min(BATCH);
+            let count = inbox.letters.len().min(most);
             self.batch.extend(inbox.letters.drain(..count));
             self.counters.kernel_dropped = inbox.overflowed;
         }

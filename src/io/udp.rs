@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{OpenError, Port, PortCounters, Unsent};
+use super::{BATCH, OpenError, Port, PortCounters, Unsent};
 use receive::Receiver;
 use send::Sender;
 use socket2::Socket;
@@ -39,10 +39,13 @@ pub struct Options {
     /// Whether other ports of this process share the address: the kernel then spreads sources
     /// over them. Every one of them must say so.
     pub shared: bool,
-    /// Whether to let the kernel handle runs of datagrams as one, where it can. The kernel then
+    /// Whether the kernel may hand over runs of received datagrams as one, where it can (GRO).
+    pub coalesce: bool,
+    /// Whether to give the kernel runs of datagrams to send as one, where it can (GSO). It then
     /// numbers the packets of a run in the identification field of IPv4 (it writes 0 otherwise):
-    /// an observer can tell which packets to one destination left in one flush.
-    pub offload: bool,
+    /// an observer can tell which packets to one destination left in one flush. So a node does
+    /// not; a generator of load may.
+    pub segment: bool,
     /// Kernel memory for datagrams that wait to be received. The kernel doubles it and charges
     /// about 2.3 KB for a datagram of 1.4 KB: 8 MiB bridge 80 ms at 90 000 datagrams a second.
     pub receive_buffer_bytes: usize,
@@ -57,7 +60,8 @@ impl Options {
             address,
             datagram_bytes,
             shared: false,
-            offload: true,
+            coalesce: true,
+            segment: false,
             receive_buffer_bytes: 8 << 20,
             send_buffer_bytes: 4 << 20,
         }
@@ -86,8 +90,8 @@ impl UdpPort {
         let datagram_bytes = options.datagram_bytes;
         assert!((1..=DATAGRAM_BYTES_MAX).contains(&datagram_bytes), "{datagram_bytes} bytes");
         let (socket, local) = socket::open(options)?;
-        let coalesces = options.offload && socket::coalesce(&socket);
-        let segments = options.offload && socket::segments(&socket);
+        let coalesces = options.coalesce && socket::coalesce(&socket);
+        let segments = options.segment && socket::segments(&socket);
         Ok(UdpPort {
             receiver: Receiver::new(datagram_bytes, coalesces),
             sender: Sender::new(datagram_bytes, local.is_ipv6(), segments),
@@ -100,11 +104,11 @@ impl UdpPort {
 }
 
 impl Port for UdpPort {
-    fn receive(&mut self, take: impl FnMut(SocketAddr, &[u8])) -> usize {
+    fn receive(&mut self, most: usize, take: impl FnMut(SocketAddr, &[u8])) -> usize {
         if self.receiver.is_empty() {
             self.receiver.fetch(&self.socket, &mut self.counters);
         }
-        self.receiver.hand_over(&mut self.counters, take)
+        self.receiver.hand_over(most.min(BATCH), &mut self.counters, take)
     }
 
     fn send<E>(

@@ -19,7 +19,7 @@ use crate::sphinx::geometry::HEADER_BYTES;
 use crate::sphinx::{Geometry, NodeAddress};
 use crate::store::StoreError;
 use crate::worker::drops::Drops;
-use crate::worker::rings::{Command, HandOff, Inbox, Parcel, Upcall};
+use crate::worker::rings::{Command, HandOff, Handshake, Inbox, Parcel, Upcall};
 use crate::worker::slab::{Slot, SlotCache};
 use crate::worker::tables::{self, Tables};
 
@@ -29,6 +29,8 @@ use super::OwnLoops;
 
 /// Upcalls that one turn answers at most, so that timers are never late for long.
 const UPCALLS_A_TURN: usize = 256;
+/// Handshake datagrams that one turn answers at most: each costs up to 0.2 ms.
+const HANDSHAKES_A_TURN: usize = 16;
 /// Commands that wait for one worker at most; a worker that is that far behind is not alive.
 const BACKLOG_COMMANDS_MAX: usize = 1 << 16;
 
@@ -64,6 +66,8 @@ pub struct Parts {
     pub workers: Vec<Arc<Inbox<Command>>>,
     /// The ring from the workers.
     pub upcalls: Arc<Inbox<Upcall>>,
+    /// The ring for what strangers send.
+    pub handshakes: Arc<Inbox<Handshake>>,
     /// Its share of the packet memory.
     pub slots: SlotCache,
     /// All sizes.
@@ -86,6 +90,7 @@ pub struct Control {
     gateway: Option<Gateway>,
     seats: Vec<Seat>,
     upcalls: Arc<Inbox<Upcall>>,
+    handshakes: Arc<Inbox<Handshake>>,
     slots: SlotCache,
     geometry: Geometry,
     counts: Arc<ControlCounts>,
@@ -104,22 +109,22 @@ pub struct Control {
 impl Control {
     /// The control side made of `parts`.
     pub fn new(parts: Parts) -> Self {
-        let Parts { id, links, gateway, workers, upcalls, slots, .. } = parts;
+        let Parts { id, links, gateway, workers, upcalls, handshakes, slots, .. } = parts;
         let Parts { geometry, neighbours, loops, peers, tables, .. } = parts;
         let seats = workers
             .into_iter()
             .map(|commands| Seat { commands, backlog: VecDeque::new() })
             .collect();
-        let counts = Arc::default();
         Control {
             id,
             links,
             gateway,
             seats,
             upcalls,
+            handshakes,
             slots,
             geometry,
-            counts,
+            counts: Arc::default(),
             neighbours,
             links_up: 0,
             loops,
@@ -133,7 +138,7 @@ impl Control {
 
     /// One turn at `now`. Returns how much it found to do.
     pub fn turn(&mut self, now: Nanos, wall: UnixMicros) -> usize {
-        let mut work = self.answer_upcalls(now, wall);
+        let mut work = self.answer_upcalls(now, wall) + self.answer_handshakes(now, wall);
         self.links.tick(now, wall);
         if let Some(gateway) = &mut self.gateway {
             gateway.tick(now, wall);
@@ -155,11 +160,6 @@ impl Control {
         self.links.next_deadline().min(gateway).min(self.loops.next_due())
     }
 
-    /// Whether a worker has called.
-    pub fn has_upcalls(&self) -> bool {
-        !self.upcalls.is_empty()
-    }
-
     /// Links to nodes that have a session.
     pub fn links_up(&self) -> usize {
         self.links_up
@@ -170,10 +170,16 @@ impl Control {
         self.seats.iter_mut().for_each(|seat| seat.give(command()));
     }
 
-    /// Tells every neighbour and client that this node goes.
+    /// Tells every neighbour and client that this node goes; some turns later it
+    /// [`Control::is_closed`].
     pub fn close(&mut self, now: Nanos) {
         self.links.close_all(now);
         self.carry_out_actions(now);
+    }
+
+    /// Whether no link is left.
+    pub fn is_closed(&self) -> bool {
+        self.links.is_empty()
     }
 
     /// What the control thread counted.
@@ -209,18 +215,25 @@ impl Control {
         UPCALLS_A_TURN
     }
 
+    /// Answers as many strangers as the ring holds, at most once round.
+    fn answer_handshakes(&mut self, now: Nanos, wall: UnixMicros) -> usize {
+        self.links.press(self.handshakes.is_pressed());
+        for answered in 0..HANDSHAKES_A_TURN {
+            let Some(Handshake { source, slot }) = self.handshakes.pop() else { return answered };
+            let datagram = &self.slots.slab().bytes(&slot)[..self.geometry.datagram_bytes()];
+            if let Err(refusal) = self.links.receive(source, datagram, now, wall) {
+                self.counts.drops.count(refusal);
+            }
+            self.slots.give(slot);
+        }
+        HANDSHAKES_A_TURN
+    }
+
     fn answer(&mut self, upcall: Upcall, now: Nanos, wall: UnixMicros) {
         match upcall {
-            Upcall::Handshake { source, slot } => {
-                let datagram = &self.slots.slab().bytes(&slot)[..self.geometry.datagram_bytes()];
-                if let Err(refusal) = self.links.receive(source, datagram, now, wall) {
-                    self.counts.drops.count(refusal);
-                }
-                self.slots.give(slot);
-            }
             Upcall::Confirmed { link, generation } => {
                 self.links.confirmed(link, generation, now);
-                // The client's first frame follows, and must find its client.
+                // What this changes must be known before the link's next frame is looked at.
                 self.carry_out_actions(now);
             }
             Upcall::Frame { opened, slot } => {
@@ -246,6 +259,7 @@ impl Control {
             Frame::Close => {
                 if let Ok(close) = Close::decode(body) {
                     self.links.closed(link, generation, close, now);
+                    self.carry_out_actions(now);
                 }
             }
             Frame::Control => {
@@ -271,7 +285,7 @@ impl Control {
                 Action::Worker(command) => self.change_session(command),
                 // Clients get theirs by the gateway's schedule.
                 Action::Dummy(link) if link.0 >= self.neighbours => {}
-                Action::Dummy(link) => self.seat_of(link).give(Command::Dummy(link)),
+                Action::Dummy(link) => self.send_dummy(Command::Dummy(link), link),
                 Action::Close(link, close) => {
                     self.seat_of(link).give(Command::Close(link, close));
                 }
@@ -279,6 +293,15 @@ impl Control {
             }
         }
         work
+    }
+
+    /// A dummy that would have to wait is worth nothing: only what must not get lost waits.
+    fn send_dummy(&mut self, dummy: Command, link: LinkIndex) {
+        let seat = self.seat_of(link);
+        if seat.is_behind() {
+            return self.counts.unsent.add(1);
+        }
+        seat.give(dummy);
     }
 
     /// The owner of the link gets the sending half, everybody else the receiving one only.
@@ -320,7 +343,7 @@ impl Control {
                     let command = |slot| Command::Frame { link, frame, length, slot };
                     self.with_slot(owner, &body, command);
                 }
-                Outgoing::Dummy(link) => self.seat_of(link).give(Command::Dummy(link)),
+                Outgoing::Dummy(link) => self.send_dummy(Command::ClientDummy(link), link),
                 Outgoing::Reply(block, receipt) => self.release(*block, receipt),
             }
         }
@@ -342,7 +365,7 @@ impl Control {
                 None => self.slots.give(slot),
                 Some((departure, link)) => {
                     self.loops.launch(&departure, now);
-                    let parcel = Parcel { slot, link };
+                    let parcel = Parcel { slot: Some(slot), link };
                     let handed = HandOff { due: now + departure.delay, parcel };
                     self.seat_of(link).give(Command::Packet(handed));
                 }
@@ -353,6 +376,10 @@ impl Control {
 
     /// Makes the reply of a reply block and takes it in: the block's first hop is this node.
     fn release(&mut self, block: ReplyBlock, receipt: Receipt) {
+        self.next_worker = (self.next_worker + 1) % self.seats.len();
+        if self.seats[self.next_worker].is_behind() {
+            return self.counts.unsent.add(1);
+        }
         let Some(mut slot) = self.slots.take() else { return self.counts.unsent.add(1) };
         let frame = &mut self.slots.slab().bytes_mut(&mut slot)[..self.geometry.frame_bytes()];
         let (packet, tail) = frame.split_at_mut(self.geometry.packet_bytes());
@@ -362,15 +389,20 @@ impl Control {
             self.slots.give(slot);
             return self.counts.bad_replies.add(1);
         }
-        self.next_worker = (self.next_worker + 1) % self.seats.len();
         self.seats[self.next_worker].give(Command::Arrival(slot));
     }
 
-    /// Copies `bytes` into a slot and gives it to a worker in a command.
+    /// Copies `bytes` into a slot and gives it to a worker in a command. When the worker is
+    /// behind they are dropped, not kept: packet memory belongs to packets, and whoever waits for
+    /// these bytes asks again.
     fn with_slot(&mut self, worker: usize, bytes: &[u8], command: impl FnOnce(Slot) -> Command) {
+        let seat = &mut self.seats[worker];
+        if seat.is_behind() {
+            return self.counts.unsent.add(1);
+        }
         let Some(mut slot) = self.slots.take() else { return self.counts.unsent.add(1) };
         self.slots.slab().bytes_mut(&mut slot)[..bytes.len()].copy_from_slice(bytes);
-        self.seats[worker].give(command(slot));
+        seat.give(command(slot));
     }
 
     fn seat_of(&mut self, link: LinkIndex) -> &mut Seat {
@@ -384,6 +416,11 @@ impl Seat {
         assert!(self.backlog.len() < BACKLOG_COMMANDS_MAX, "a worker does not move any more");
         self.backlog.push_back(command);
         self.catch_up();
+    }
+
+    /// Whether commands wait outside the ring, or the ring is full.
+    fn is_behind(&self) -> bool {
+        !self.backlog.is_empty() || self.commands.is_full()
     }
 
     fn catch_up(&mut self) {

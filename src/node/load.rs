@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::assemble::slots_in_flight;
 use super::{Identity, Options};
 use crate::clock::{self, UnixMicros};
 use crate::config::{self, ConfigError, Detail, NodeFile};
@@ -104,8 +105,9 @@ impl Options {
         Options {
             workers,
             pin: file.workers.pin,
-            slots: share(file.slots),
-            packets_max: share(file.packets_max / workers),
+            // What is in flight between threads comes on top: its size follows from the workers.
+            slots: share(file.slots + slots_in_flight(workers)),
+            packets_max: share((file.packets_max / workers).max(1)),
             unlisted: file.gateway.unlisted,
             mailboxes: file.gateway.store.clone(),
             mailbox_folder: Some(file.gateway.folder.clone()),

@@ -19,7 +19,10 @@ impl Notifier {
             Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
             None => SocketAddr::from_pathname(&name)?,
         };
-        Ok(Notifier(Some((UnixDatagram::unbound()?, address))))
+        let socket = UnixDatagram::unbound()?;
+        // A manager that does not read must not hold up the control thread.
+        socket.set_nonblocking(true)?;
+        Ok(Notifier(Some((socket, address))))
     }
 
     /// Sends `state`: assignments, one a line. A manager that has gone away is not an error.

@@ -21,8 +21,10 @@ use crate::worker::{Counts, Worker};
 /// What a node tells its service manager once, when every link to a neighbour has a session.
 pub const CONNECTED: &str = "X_MIXLINE_CONNECTED=1";
 
-/// How long the last datagrams may take to leave.
-const FAREWELL: Nanos = Nanos::from_millis(50);
+/// How long saying goodbye may take.
+const FAREWELL_MAX: Nanos = Nanos::from_millis(500);
+/// Between two looks at what still has to leave.
+const LOOK: Nanos = Nanos::from_millis(5);
 
 /// A request to stop, from a signal or another thread.
 #[derive(Clone, Debug, Default)]
@@ -178,13 +180,18 @@ fn serve(
 fn drain(control: &mut Control, counts: &[Arc<Counts>], drain_max: Nanos) {
     control.end_loops();
     control.tell_workers(|| Command::Drain);
-    let start = clock::now();
-    while counts.iter().any(|counts| counts.resident.value() > 0)
-        && clock::now() - start < drain_max
-    {
-        control.turn(clock::now(), clock::wall());
-        thread::sleep(Nanos::from_millis(5).as_duration());
-    }
+    let is_mixed = |_: &Control| counts.iter().any(|counts| counts.resident.value() > 0);
+    turn_while(control, drain_max, is_mixed);
     control.close(clock::now());
-    thread::sleep(FAREWELL.as_duration());
+    turn_while(control, FAREWELL_MAX, |control| !control.is_closed());
+    // The workers have the last of it in their rings.
+    thread::sleep(LOOK.as_duration());
+}
+
+fn turn_while(control: &mut Control, patience: Nanos, condition: impl Fn(&Control) -> bool) {
+    let start = clock::now();
+    while condition(control) && clock::now() - start < patience {
+        control.turn(clock::now(), clock::wall());
+        thread::sleep(LOOK.as_duration());
+    }
 }

@@ -30,18 +30,22 @@ pub enum Refusal {
     DelayTooLong,
     /// A final packet at a node that delivers nothing.
     NotDelivering,
+    /// The link to the next hop has no session.
+    LinkDown,
     /// Thrown out of a full pool, at random.
     Evicted,
     /// The ring to the worker that owns the next link is full.
     HandOffFull,
-    /// The ring to the control thread is full.
+    /// The ring to the control thread is full: a packet for delivery.
     ControlFull,
+    /// The ring to the control thread is full: a frame.
+    FrameControlFull,
     /// All packet memory is in use.
     SlotsExhausted,
-    /// There is no session with the next hop.
-    LinkDown,
-    /// The port takes no more for now.
+    /// The port takes no more for now: a packet.
     SendFull,
+    /// The port or the pool takes no more for now: a frame or a dummy.
+    FrameUnsent,
     /// A client sends faster than its network's clients do.
     TooFast,
     /// Given back at the end of a drain that took too long.
@@ -50,18 +54,20 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 13] = [
+    pub const ALL: [Refusal; 15] = [
         Refusal::BadTail,
         Refusal::UnknownEpoch,
         Refusal::UnknownNextHop,
         Refusal::DelayTooLong,
         Refusal::NotDelivering,
+        Refusal::LinkDown,
         Refusal::Evicted,
         Refusal::HandOffFull,
         Refusal::ControlFull,
+        Refusal::FrameControlFull,
         Refusal::SlotsExhausted,
-        Refusal::LinkDown,
         Refusal::SendFull,
+        Refusal::FrameUnsent,
         Refusal::TooFast,
         Refusal::Drained,
     ];
@@ -74,12 +80,14 @@ impl Refusal {
             Refusal::UnknownNextHop => "unknown_next_hop",
             Refusal::DelayTooLong => "delay_too_long",
             Refusal::NotDelivering => "not_delivering",
+            Refusal::LinkDown => "link_down",
             Refusal::Evicted => "evicted",
             Refusal::HandOffFull => "hand_off_full",
             Refusal::ControlFull => "control_full",
+            Refusal::FrameControlFull => "frame_control_full",
             Refusal::SlotsExhausted => "slots_exhausted",
-            Refusal::LinkDown => "link_down",
             Refusal::SendFull => "send_full",
+            Refusal::FrameUnsent => "frame_unsent",
             Refusal::TooFast => "too_fast",
             Refusal::Drained => "drained",
         }
@@ -113,9 +121,13 @@ impl Reason {
         match self {
             Reason::Link(_) => false,
             Reason::Sphinx(_) => true,
-            Reason::Worker(refusal) => {
-                !matches!(refusal, Refusal::SlotsExhausted | Refusal::TooFast)
-            }
+            Reason::Worker(refusal) => !matches!(
+                refusal,
+                Refusal::SlotsExhausted
+                    | Refusal::FrameControlFull
+                    | Refusal::FrameUnsent
+                    | Refusal::TooFast
+            ),
         }
     }
 

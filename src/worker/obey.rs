@@ -7,20 +7,25 @@ use crate::io::Port;
 use crate::link::Frame;
 
 impl<P: Port> Worker<P> {
-    /// Carries out at most a batch of commands; returns how many.
+    /// Carries out the commands that are there when it begins; returns how many.
     pub(super) fn obey(&mut self, now: Nanos) -> usize {
-        for done in 0..BATCH {
+        let waiting = self.rings.commands.len();
+        for done in 0..waiting {
             let Some(command) = self.rings.commands.pop() else { return done };
             self.carry_out(command, now);
         }
-        BATCH
+        waiting
     }
 
     fn carry_out(&mut self, command: Command, now: Nanos) {
+        if self.port.queued() >= BATCH {
+            self.port.flush();
+        }
         match command {
             Command::Tables(tables) => self.tables = tables,
             Command::Session(change) => self.sessions.apply(change),
-            Command::Dummy(link) => self.send_frame(link, Frame::Dummy, &[], now),
+            Command::Dummy(link) => self.mix_dummy(link, now),
+            Command::ClientDummy(link) => self.send_frame(link, Frame::Dummy, &[], now),
             Command::Close(link, close) => {
                 self.send_frame(link, Frame::Close, &close.encode(), now);
             }
@@ -30,11 +35,11 @@ impl<P: Port> Worker<P> {
                     frame.copy_from_slice(&datagram[..frame.len()]);
                     Ok(to)
                 });
-                self.count_send(sent);
+                self.counts.frame(sent);
                 self.slots.give(slot);
             }
             Command::Frame { link, frame, length, slot } => {
-                self.seal_slot(link, frame, length, slot, now);
+                self.send_slot(link, frame, length, slot, now);
             }
             Command::Arrival(slot) => self.admit_own(slot),
             Command::Packet(HandOff { due, parcel }) => {

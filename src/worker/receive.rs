@@ -6,19 +6,19 @@ use arrayvec::ArrayVec;
 
 use super::drops::{Drops, Reason, Refusal};
 use super::policing::Policer;
-use super::rings::{Inbox, Upcall};
+use super::rings::{Handshake, Inbox, Upcall};
 use super::slab::{Slot, SlotCache};
 use super::tables::Tables;
-use super::{ARRIVALS_MAX, Arrival, Counts, Worker};
+use super::{ARRIVALS_MAX, Arrival, Counts, GROUP, Rings, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
-use crate::link::{Frame, Opened, Sessions};
+use crate::link::{self, Frame, Opened, Sessions};
 
 impl<P: Port> Worker<P> {
-    /// Receives what the port has, at most a batch; returns how many datagrams that were.
+    /// Receives what the port has, at most a group; returns how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
         let (port, mut intake) = self.intake(now);
-        port.receive(|source, datagram| intake.take(source, datagram))
+        port.receive(GROUP, |source, datagram| intake.take(source, datagram))
     }
 
     /// Takes in a packet that begins its way here.
@@ -43,9 +43,19 @@ impl<P: Port> Worker<P> {
             draining,
             ..
         } = self;
-        let (control, draining) = (&*rings.control, *draining);
-        let intake =
-            Intake { sessions, slots, tables, policer, control, counts, arrivals, draining, now };
+        let Rings { control, handshakes, .. } = &*rings;
+        let intake = Intake {
+            sessions,
+            slots,
+            tables,
+            policer,
+            control,
+            handshakes,
+            counts,
+            arrivals,
+            draining: *draining,
+            now,
+        };
         (port, intake)
     }
 }
@@ -57,6 +67,7 @@ struct Intake<'a> {
     tables: &'a Tables,
     policer: &'a mut Policer,
     control: &'a Inbox<Upcall>,
+    handshakes: &'a Inbox<Handshake>,
     counts: &'a Counts,
     arrivals: &'a mut ArrayVec<Arrival, ARRIVALS_MAX>,
     draining: bool,
@@ -141,13 +152,15 @@ impl Intake<'_> {
             return Err((slot, Some(refusal.into())));
         }
         self.slots.slab().bytes_mut(&mut slot)[..datagram.len()].copy_from_slice(datagram);
-        self.pass_up(Upcall::Handshake { source, slot })
+        self.handshakes
+            .push(Handshake { source, slot })
+            .map_err(|refused| (refused.slot, Some(link::Refusal::RingFull.into())))
     }
 
     fn pass_up(&mut self, upcall: Upcall) -> Result<(), (Slot, Option<Reason>)> {
         self.control
             .push(upcall)
-            .map_err(|refused| (refused.into_slot(), Some(Refusal::ControlFull.into())))
+            .map_err(|refused| (refused.into_slot(), Some(Refusal::FrameControlFull.into())))
     }
 
     fn drops(&self) -> &Drops {

@@ -15,14 +15,16 @@ use crate::io::wake::Waker;
 use crate::link::{self, Close, Frame, Generation, LinkIndex, Opened};
 use crate::sphinx::{Destination, Identifier};
 
-/// A packet on its way out: its memory, and the link it leaves by.
+/// What leaves by a link: a packet, or a dummy that must look like one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parcel {
-    /// The packet, with its tail behind it.
-    pub slot: Slot,
+    /// The packet, with its tail behind it; none for a dummy.
+    pub slot: Option<Slot>,
     /// The link to its next hop.
     pub link: LinkIndex,
 }
+
+const _: () = assert!(size_of::<Parcel>() == 8, "a chunk of the pool is two cache lines");
 
 /// A packet for the pool of the worker that owns its link.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,8 +42,10 @@ pub enum Command {
     Tables(Arc<Tables>),
     /// Change a session.
     Session(link::Command),
-    /// Send a dummy on a link, now.
+    /// Send a dummy on a node's link, with the packets of the next tick.
     Dummy(LinkIndex),
+    /// Send a dummy on a client's link, now: its schedule says when, for whatever is sent.
+    ClientDummy(LinkIndex),
     /// Say goodbye on a link, now.
     Close(LinkIndex, Close),
     /// Send a ready datagram: a handshake's.
@@ -70,16 +74,32 @@ pub enum Command {
     Drain,
 }
 
+impl Command {
+    /// The command's slot, when nobody is there to carry it out.
+    pub(super) fn into_slot(self) -> Option<Slot> {
+        match self {
+            Command::Datagram { slot, .. }
+            | Command::Frame { slot, .. }
+            | Command::Arrival(slot) => Some(slot),
+            Command::Packet(handed) => handed.parcel.slot,
+            _ => None,
+        }
+    }
+}
+
+/// A datagram of no session that may be a handshake's. It has a ring of its own to the control
+/// thread, so that a flood of them keeps nothing else from getting there.
+#[derive(Debug)]
+pub struct Handshake {
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// The datagram.
+    pub slot: Slot,
+}
+
 /// What a worker passes up to the control thread.
 #[derive(Debug)]
 pub enum Upcall {
-    /// A datagram of no session that may be a handshake's.
-    Handshake {
-        /// Where it came from.
-        source: SocketAddr,
-        /// The datagram.
-        slot: Slot,
-    },
     /// The first valid datagram under a key that was not yet confirmed.
     Confirmed {
         /// The link.
@@ -114,9 +134,7 @@ impl Upcall {
     /// For [`Upcall::Confirmed`] and [`Upcall::Loop`], which have none.
     pub(super) fn into_slot(self) -> Slot {
         match self {
-            Upcall::Handshake { slot, .. }
-            | Upcall::Frame { slot, .. }
-            | Upcall::Delivery { slot, .. } => slot,
+            Upcall::Frame { slot, .. } | Upcall::Delivery { slot, .. } => slot,
             Upcall::Confirmed { .. } | Upcall::Loop(_) => unreachable!("it carries no slot"),
         }
     }
@@ -148,6 +166,21 @@ impl<T> Inbox<T> {
     /// The oldest message.
     pub fn pop(&self) -> Option<T> {
         self.ring.pop()
+    }
+
+    /// Whether more than a quarter of the ring waits: the receiver is behind.
+    pub fn is_pressed(&self) -> bool {
+        self.ring.len() > self.ring.capacity() / 4
+    }
+
+    /// How many messages wait.
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Whether the next message would be turned away.
+    pub fn is_full(&self) -> bool {
+        self.ring.is_full()
     }
 
     /// Whether nothing waits.

@@ -8,6 +8,7 @@ use super::slab::Slot;
 use super::{BATCH, Worker, tables};
 use crate::clock::Nanos;
 use crate::io::Port;
+use crate::pool::Evicted;
 use crate::sphinx::{Destination, Hop, Identifier, NodeAddress};
 
 impl<P: Port> Worker<P> {
@@ -43,8 +44,10 @@ impl<P: Port> Worker<P> {
 
     /// Puts a packet into this worker's pool; a full pool throws out one of its packets, at random.
     pub(super) fn mix(&mut self, handed: HandOff, now: Nanos) {
-        if let Err(evicted) = self.pool.insert(handed.due, handed.parcel, now) {
-            self.drop_packet(evicted.0.slot, Refusal::Evicted.into());
+        if let Err(Evicted(parcel)) = self.pool.insert(handed.due, handed.parcel, now)
+            && let Some(slot) = parcel.slot
+        {
+            self.drop_packet(slot, Refusal::Evicted.into());
         }
     }
 
@@ -67,15 +70,16 @@ impl<P: Port> Worker<P> {
         if delay > self.tables.delay_max {
             return Err((slot, Refusal::DelayTooLong.into()));
         }
-        let handed = HandOff { due: now + delay, parcel: Parcel { slot, link } };
+        let handed = HandOff { due: now + delay, parcel: Parcel { slot: Some(slot), link } };
         let owner = tables::owner(link, self.rings.workers.len());
         if owner == self.number {
             self.mix(handed, now);
-            return Ok(());
+        } else if let Err(handed) = self.rings.workers[owner].push(handed)
+            && let Some(slot) = handed.parcel.slot
+        {
+            return Err((slot, Refusal::HandOffFull.into()));
         }
-        self.rings.workers[owner]
-            .push(handed)
-            .map_err(|handed| (handed.parcel.slot, Refusal::HandOffFull.into()))
+        Ok(())
     }
 
     fn deliver(

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,16 +18,19 @@ use crossbeam_queue::ArrayQueue;
 /// Slots that travel together between a cache and the depot.
 const MAGAZINE_SLOTS: usize = 64;
 /// Threads that may end with a partial magazine each, beside the last one of the first filling.
-const PARTIAL_MAGAZINES_MAX: usize = 256;
+const PARTIAL_MAGAZINES_MAX: usize = 4 * 1024;
 /// A cache line: slots start on one, so that alpha and the tail each cost one.
 const LINE_BYTES: usize = 64;
+
+/// Free slots that one cache holds at most.
+pub const CACHE_SLOTS_MAX: usize = 2 * MAGAZINE_SLOTS;
 
 type Magazine = ArrayVec<Slot, MAGAZINE_SLOTS>;
 
 /// The right to one packet's memory. Dropping it loses the memory: give it back instead.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a slot that is dropped never comes back"]
-pub struct Slot(u32);
+pub struct Slot(NonZeroU32);
 
 #[repr(C, align(64))]
 struct Line(UnsafeCell<[u8; LINE_BYTES]>);
@@ -56,9 +60,10 @@ impl Slab {
     /// Memory for `slots` packets of `slot_bytes` bytes each, all of it taken now.
     ///
     /// # Panics
-    /// If `slots` is 0, or the process made more than 2^32 slots in all: both are bugs of the caller.
+    /// If `slots` is 0, or the process made more than 2^32 slots in all: bugs of the caller.
     pub fn new(slots: u32, slot_bytes: usize) -> Arc<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // From 1, so that a slot that may be absent takes no more than one that is there.
+        static NEXT: AtomicU32 = AtomicU32::new(1);
         assert!(slots > 0, "a slab has slots");
         let first = NEXT.fetch_add(slots, Ordering::Relaxed);
         assert!(first.checked_add(slots).is_some(), "slot numbers are used up");
@@ -67,7 +72,7 @@ impl Slab {
             .map(|_| Line(UnsafeCell::new([0; LINE_BYTES])))
             .collect();
         let depot = ArrayQueue::new(slots as usize / MAGAZINE_SLOTS + PARTIAL_MAGAZINES_MAX);
-        let mut numbers = (first..first + slots).map(Slot).peekable();
+        let mut numbers = (first..first + slots).filter_map(NonZeroU32::new).map(Slot).peekable();
         while numbers.peek().is_some() {
             let magazine = numbers.by_ref().take(MAGAZINE_SLOTS).collect();
             assert!(depot.push(magazine).is_ok(), "the depot holds every magazine");
@@ -101,7 +106,7 @@ impl Slab {
     }
 
     fn start(&self, slot: &Slot) -> *mut u8 {
-        let index = slot.0.wrapping_sub(self.first);
+        let index = slot.0.get().wrapping_sub(self.first);
         assert!(index < self.count, "the slot belongs to another slab");
         let lines = &self.lines[index as usize * self.slot_lines..][..self.slot_lines];
         // A pointer made from the whole run of lines, so that it may reach all of them.
@@ -113,7 +118,7 @@ impl Slab {
 #[derive(Debug)]
 pub struct SlotCache {
     slab: Arc<Slab>,
-    free: ArrayVec<Slot, { 2 * MAGAZINE_SLOTS }>,
+    free: ArrayVec<Slot, CACHE_SLOTS_MAX>,
 }
 
 impl SlotCache {

@@ -42,7 +42,7 @@ impl Simulation {
         });
         let options = node::Options {
             workers,
-            slots: 4096,
+            slots: 16_384,
             packets_max: 2048 / u32::try_from(workers).expect("the simulation is set up"),
             replay_packets_max: 100_000,
             clients_max: 16,

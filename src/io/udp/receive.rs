@@ -82,14 +82,15 @@ impl Receiver {
         }
     }
 
-    /// Hands over up to a batch of what was fetched; returns how many.
+    /// Hands over up to `most` of what was fetched; returns how many.
     pub(super) fn hand_over(
         &mut self,
+        most: usize,
         counters: &mut PortCounters,
         mut take: impl FnMut(SocketAddr, &[u8]),
     ) -> usize {
         let mut count = 0;
-        while count < BATCH && self.next < self.arrived.len() {
+        while count < most && self.next < self.arrived.len() {
             let message = &mut self.arrived[self.next];
             let buffer = &self.buffers[self.next * self.stride_bytes..][..message.bytes];
             let rest = &buffer[message.taken_bytes..];
@@ -181,7 +182,10 @@ mod tests {
 
     /// How many datagrams came in each message, when a batch of them was sent in one flush.
     fn runs(from: &str, to: &str, toward: Option<&str>, datagram_bytes: usize) -> Vec<usize> {
-        let open = |text: &str| UdpPort::open(&Options::new(text.parse().unwrap(), datagram_bytes));
+        let open = |text: &str| {
+            let options = Options::new(text.parse().unwrap(), datagram_bytes);
+            UdpPort::open(&Options { segment: true, ..options })
+        };
         let (mut from, mut to) = (open(from).unwrap(), open(to).unwrap());
         let ip = toward.map_or(to.local().ip(), |text| text.parse().unwrap());
         let address = SocketAddr::new(ip, to.local().port());
@@ -195,7 +199,7 @@ mod tests {
             to.receiver.fetch(&to.socket, &mut to.counters);
             let run = |message: &Arrived| message.bytes / message.segment_bytes;
             lengths.extend(to.receiver.arrived.iter().map(run));
-            while to.receiver.hand_over(&mut to.counters, |_, _| {}) > 0 {}
+            while to.receiver.hand_over(BATCH, &mut to.counters, |_, _| {}) > 0 {}
         }
         lengths
     }

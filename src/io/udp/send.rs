@@ -267,7 +267,7 @@ mod tests {
         assert!(!a.sender.segments());
         assert_eq!((a.counters().sent, a.queued()), (20, 0));
         let mut numbers = Vec::new();
-        b.receive(|_, datagram| numbers.push(datagram[0]));
+        b.receive(BATCH, |_, datagram| numbers.push(datagram[0]));
         assert_eq!(numbers, (0..20).collect::<Vec<_>>());
     }
 
