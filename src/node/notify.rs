@@ -20,15 +20,18 @@ impl Notifier {
             None => SocketAddr::from_pathname(&name)?,
         };
         let socket = UnixDatagram::unbound()?;
-        // A manager that does not read must not hold up the control thread.
         socket.set_nonblocking(true)?;
         Ok(Notifier(Some((socket, address))))
     }
 
-    /// Sends `state`: assignments, one a line. A manager that has gone away is not an error.
-    pub(super) fn tell(&self, state: &str) {
-        if let Some((socket, address)) = &self.0 {
-            let _ = socket.send_to_addr(state.as_bytes(), address);
+    /// Sends `state`: assignments, one a line. Says whether it is said: not when the manager does
+    /// not read what was sent before, for which no node waits. A manager that has gone away is
+    /// told no more.
+    pub(super) fn tell(&self, state: &str) -> bool {
+        let Some((socket, address)) = &self.0 else { return true };
+        match socket.send_to_addr(state.as_bytes(), address) {
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            Ok(_) => true,
         }
     }
 }
