@@ -75,7 +75,8 @@ pub enum DemoError {
     },
     /// The network did not come up.
     #[error(
-        "after {seconds} s only {ready} of {nodes} nodes have all their links: is the machine overloaded?"
+        "after {seconds} s only {ready} of {nodes} nodes have all their links: is the machine \
+         overloaded?"
     )]
     NotReady {
         /// How many are ready.

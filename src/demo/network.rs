@@ -252,8 +252,8 @@ fn private_folder(path: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)
 }
 
-/// The address before `count` loopback addresses that nobody uses: one subnet of 127.77.0.0/16 a demo, so that several run
-/// side by side.
+/// The address before `count` loopback addresses that nobody uses: one subnet of 127.77.0.0/16 a
+/// demo, so that several run side by side.
 fn free_addresses(count: usize) -> Result<Ipv4Addr, DemoError> {
     let mut rng = Rng::from_os();
     for _ in 0..16 {

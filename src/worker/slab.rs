@@ -56,7 +56,8 @@ impl Slab {
     /// Memory for `slots` packets of `slot_bytes` bytes each, all of it taken now.
     ///
     /// # Panics
-    /// If `slots` is 0, or the process made more than 2^32 slots in all: both are bugs of the caller.
+    /// If `slots` is 0, or the process made more than 2^32 slots in all: both are bugs of the
+    /// caller.
     pub fn new(slots: u32, slot_bytes: usize) -> Arc<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         assert!(slots > 0, "a slab has slots");
