@@ -1,8 +1,8 @@
 //! `mixline demo`: a whole network of separate processes on this machine, and messages through it.
 //!
-//! Gateways, mixes and clients are this program started again, each on a loopback address of its
-//! own; the demo only starts them, feeds messages to the sending client, compares what the
-//! receiving client prints, and ends every process that it started.
+//! Authority, gateways, mixes and clients are this program started again, the nodes each on a
+//! loopback address of its own; the demo only starts them, hands messages to the clients, compares
+//! what they receive, and ends every process that it started.
 
 mod messages;
 mod network;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::client::api::ApiError;
 use crate::clock;
 use crate::network::InitError;
 
@@ -94,6 +95,9 @@ pub enum DemoError {
         /// What it printed.
         line: Option<String>,
     },
+    /// A client refuses.
+    #[error("a client does not do as it should: {0}")]
+    Api(#[from] ApiError),
     /// All sets of loopback addresses that were tried are taken.
     #[error("no free loopback addresses in 127.77.0.0/16 port {port}: is another demo running?")]
     NoAddresses {
@@ -115,9 +119,9 @@ pub type Interrupt = Arc<AtomicBool>;
 /// part of the report.
 pub fn run(options: Options, interrupt: &Interrupt) -> Result<Report, DemoError> {
     let progress = report::Progress::new(options);
-    let network = Network::start(options, interrupt, &progress)?;
+    let mut network = Network::start(options, interrupt, &progress)?;
     let started = clock::now();
-    let traffic = Traffic::run(&network, options.messages, interrupt, &progress)?;
+    let traffic = Traffic::run(&mut network, options.messages, interrupt, &progress)?;
     let elapsed = clock::now() - started;
     if options.keep {
         stay(&network, interrupt, options.json);

@@ -4,7 +4,10 @@
 mod statistics;
 
 use mixline::crypto::random::Rng;
-use statistics::{P_MIN, chi_square_p, kendall_tau, kolmogorov_smirnov_p, normal_cdf, uniform_p};
+use statistics::{
+    P_MIN, chi_square_p, kendall_tau, kolmogorov_smirnov_p, normal_cdf, poisson_rates_p,
+    two_sample_p, uniform_p,
+};
 
 fn assert_near(value: f64, expected: f64) {
     assert!((value / expected - 1.0).abs() < 1e-6, "{value} instead of {expected}");
@@ -53,4 +56,23 @@ fn tau_tells_ascending_from_descending_and_counts_pairs() {
     assert_near(kendall_tau(&[1, 2, 3, 4]), 1.0);
     assert_near(kendall_tau(&[4, 3, 2, 1]), -1.0);
     assert_near(kendall_tau(&[2, 1, 3]), 1.0 / 3.0);
+}
+
+#[test]
+fn two_samples_of_one_distribution_pass_and_of_two_fail() {
+    let mut rng = Rng::from_seed([9; 32]);
+    let mut sample = |scale: f64| (0..4000).map(|_| -scale * rng.unit().ln()).collect::<Vec<_>>();
+    let (mut first, mut second, mut slower) = (sample(1.0), sample(1.0), sample(1.2));
+    assert!(two_sample_p(&mut first, &mut second) > 0.01);
+    assert!(two_sample_p(&mut first, &mut slower) < P_MIN);
+    // Of samples without overlap the distance is 1.
+    assert!(two_sample_p(&mut [1.0; 50], &mut [2.0; 50]) < 1e-20);
+}
+
+#[test]
+fn rates_are_compared_by_count_and_time() {
+    assert_near(poisson_rates_p((100, 1.0), (200, 2.0)), 1.0);
+    // 20 more than the 100 expected of 200, whose standard deviation is the root of 50: 2.828.
+    assert_near(poisson_rates_p((120, 1.0), (80, 1.0)), 0.004_677_734_981);
+    assert!(poisson_rates_p((1200, 1.0), (800, 1.0)) < P_MIN);
 }

@@ -7,18 +7,15 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::processes::Process;
 use super::report::Progress;
 use super::{DemoError, GATEWAYS, Interrupt, LAYERS, Options, check};
+use crate::client::api::Connection;
 use crate::clock;
 use crate::crypto::random::Rng;
-use crate::message::envelope;
 use crate::network::{self, DirectoryPlan, NodeSummary};
 use crate::node::Totals;
-use crate::pki::{Rate, Rates};
-use crate::sphinx::Geometry;
+use crate::pki::{MailboxAddress, Rate, Rates};
 
 /// The port of every node of a demo; their addresses differ.
 const PORT: u16 = 7700;
@@ -32,22 +29,27 @@ const MESSAGE_RATE: Rate = Rate::per_second(200);
 const READY_MAX: Duration = Duration::from_secs(30);
 /// How long a node may take to end.
 const END_MAX: Duration = Duration::from_secs(10);
-/// How long a client may take to say its first line.
-const CLIENT_MAX: Duration = Duration::from_secs(15);
+/// How long a client may take to be let in.
+const CLIENT_MAX: Duration = Duration::from_secs(45);
+/// How often the demo looks whether a client is let in.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A running network. Dropping it ends its processes and removes its files.
 pub(super) struct Network {
     authority: Process,
     nodes: Vec<Process>,
+    users: Vec<User>,
     client_config: PathBuf,
     /// Behind the processes that use it: fields are dropped in order.
     folder: Folder,
 }
 
-/// The receiving client and the address that it printed.
-pub(super) struct Receiver {
-    pub(super) process: Process,
-    pub(super) address: String,
+/// A client of the demo.
+pub(super) struct User {
+    pub(super) name: String,
+    process: Process,
+    pub(super) socket: PathBuf,
+    pub(super) address: MailboxAddress,
 }
 
 impl Network {
@@ -75,63 +77,76 @@ impl Network {
             let environment = [("NOTIFY_SOCKET", socket.as_ref())];
             nodes.push(Process::start(name, &folder.0, arguments, &environment)?);
         }
-        let mut network = Network { folder, authority, nodes, client_config: made.client };
+        let (users, client_config) = (Vec::new(), made.client);
+        let mut network = Network { folder, authority, nodes, users, client_config };
         network.wait_until_connected(&notify, interrupt, progress)?;
+        for number in 1..=GATEWAYS {
+            let user = network.start_user(number, interrupt)?;
+            network.users.push(user);
+        }
         Ok(network)
     }
 
-    pub(super) fn start_receiver(&self) -> Result<Receiver, DemoError> {
-        let name = "receiving client";
-        let config = &self.client_config;
-        let mailbox = self.folder.0.join("mailbox.key");
-        let process = Process::start(
-            name,
+    /// The clients, one at each gateway.
+    pub(super) fn users(&self) -> &[User] {
+        &self.users
+    }
+
+    /// Whether all processes are there.
+    pub(super) fn check_processes(&mut self) -> Result<(), DemoError> {
+        let nodes = self.nodes.iter_mut().chain([&mut self.authority]);
+        let mut all = nodes.chain(self.users.iter_mut().map(|user| &mut user.process));
+        all.find_map(Process::ended).map_or(Ok(()), Err)
+    }
+
+    /// Starts the client of the gateway `number`, and waits until it is let in.
+    fn start_user(&self, number: usize, interrupt: &Interrupt) -> Result<User, DemoError> {
+        let name = format!("client-{number}");
+        let gateway = format!("gateway-{number}");
+        let path = |kind: &str| self.folder.0.join(format!("{name}.{kind}"));
+        let (mailbox, spool, socket) = (path("key"), path("spool"), path("sock"));
+        let mut process = Process::start(
+            &name,
             &self.folder.0,
             [
-                OsStr::new("recv"),
+                OsStr::new("client"),
+                "run".as_ref(),
                 "--die-with-parent".as_ref(),
-                "--json".as_ref(),
                 "--gateway".as_ref(),
-                "gateway-2".as_ref(),
+                gateway.as_ref(),
                 "--mailbox".as_ref(),
                 mailbox.as_ref(),
-                config.as_ref(),
+                "--spool".as_ref(),
+                spool.as_ref(),
+                "--socket".as_ref(),
+                socket.as_ref(),
+                self.client_config.as_ref(),
             ],
             &[],
         )?;
-        #[derive(Deserialize)]
-        struct Open {
-            address: String,
+        let start = clock::now();
+        loop {
+            check(interrupt)?;
+            if let Some(ended) = process.ended() {
+                return Err(ended);
+            }
+            if let Ok(mut connection) = Connection::open(&socket)
+                && connection.status()?.connected
+            {
+                let address = connection.address()?;
+                return Ok(User { name, process, socket, address });
+            }
+            if clock::now() - start > CLIENT_MAX.into() {
+                return Err(DemoError::Client { name, line: None });
+            }
+            std::thread::sleep(LOOK);
         }
-        let line = process.line(CLIENT_MAX);
-        match line.as_deref().map(serde_json::from_str::<Open>) {
-            Some(Ok(open)) => Ok(Receiver { process, address: open.address }),
-            _ => Err(DemoError::Client { name: name.to_owned(), line }),
-        }
-    }
-
-    pub(super) fn start_sender(&self, address: &str) -> Result<Process, DemoError> {
-        let config = &self.client_config;
-        Process::start(
-            "sending client",
-            &self.folder.0,
-            [
-                OsStr::new("send"),
-                "--die-with-parent".as_ref(),
-                "--lines".as_ref(),
-                "--gateway".as_ref(),
-                "gateway-1".as_ref(),
-                "--to".as_ref(),
-                address.as_ref(),
-                config.as_ref(),
-            ],
-            &[],
-        )
     }
 
     /// Ends every node and adds up what they counted.
     pub(super) fn finish(mut self) -> Totals {
         let mut totals = Totals::default();
+        self.users.clear();
         // All at once: each drains while the others do.
         self.nodes.iter().for_each(Process::terminate);
         for node in self.nodes.drain(..) {
@@ -143,17 +158,20 @@ impl Network {
         totals
     }
 
-    /// The most bytes of a message that fits one packet.
-    pub(super) fn message_bytes_max(&self) -> usize {
-        Geometry::DEFAULT.message_bytes_max() - envelope::OVERHEAD_BYTES
-    }
-
     pub(super) fn how_to_use(&self) -> String {
         let config = self.client_config.display();
+        let [first, second, ..] = &self.users[..] else { return String::new() };
         format!(
-            "The network runs until Ctrl-C. From two other terminals:\n  \
-             mixline recv {config}      (prints its address, then what arrives)\n  \
-             echo hello | mixline send --to ADDRESS {config}"
+            "The network runs until Ctrl-C, and with it two clients, {} and {}.\n\
+             With a client of your own, from two other terminals:\n  \
+             mixline client run {config}\n  \
+             echo hello | mixline send --to $(mixline address {config}) {config}\n  \
+             mixline recv --count 1 {config}\n\
+             Sockets of the two clients, for programs (docs/client-protocol.md):\n  {}\n  {}",
+            first.name,
+            second.name,
+            first.socket.display(),
+            second.socket.display(),
         )
     }
 

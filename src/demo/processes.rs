@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Process {
         let mut child = Command::new(program)
             .args(arguments)
             .envs(environment.iter().copied())
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).map_err(start)?)
             .spawn()
@@ -51,16 +51,6 @@ impl Process {
             });
         }
         Ok(Process { name: name.to_owned(), log, child, lines })
-    }
-
-    /// The pipe into the process; there is one.
-    pub(super) fn input(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
-    }
-
-    /// The next line it prints, if one comes within `patience`.
-    pub(super) fn line(&self, patience: Duration) -> Option<String> {
-        self.lines.recv_timeout(patience).ok()
     }
 
     /// Whether it has ended; then how, and the last it said.

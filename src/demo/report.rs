@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::messages::Traffic;
 use super::{GATEWAYS, LAYERS, Options};
+use crate::client::protocol::Status;
 use crate::clock::Nanos;
 use crate::node::Totals;
 
@@ -64,6 +65,21 @@ pub struct Latency {
     pub max_ms: f64,
 }
 
+/// The decoys of all clients together.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Decoys {
+    /// In place of packets.
+    pub payload: u64,
+    /// Those that came back as acknowledgements.
+    pub acknowledged: u64,
+    /// For gateways to drop.
+    pub drops: u64,
+    /// Loops.
+    pub loops: u64,
+    /// Loops that came back.
+    pub loops_back: u64,
+}
+
 /// What came of a demo.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -79,8 +95,20 @@ pub struct Report {
     pub duplicated: usize,
     /// Messages that arrived and were never sent.
     pub foreign: usize,
+    /// Messages whose sender heard that all of it was safe.
+    pub acknowledged: usize,
+    /// Messages whose sender heard that they were given up.
+    pub failed: usize,
     /// Bytes of all messages.
     pub message_bytes: usize,
+    /// Packets with parts of messages, of both clients, the same part sent again too.
+    pub packets: u64,
+    /// Those among them that were sent again.
+    pub retransmissions: u64,
+    /// Acknowledgements of parts.
+    pub acknowledgements: u64,
+    /// Decoys of both clients: in place of packets, for gateways to drop, loops.
+    pub decoys: Decoys,
     /// How long it took.
     pub seconds: f64,
     /// How long one message took.
@@ -93,7 +121,7 @@ pub struct Report {
     pub datagram_bytes: usize,
     /// Datagrams that had another size: of ours there must be none.
     pub datagrams_of_other_size: u64,
-    /// What nodes refused, by stage and reason: datagrams at the link, packets behind it.
+    /// Sphinx packets that nodes dropped, by reason.
     pub drops: BTreeMap<String, u64>,
     /// The tier of the cryptographic kernels.
     pub crypto: String,
@@ -108,6 +136,7 @@ impl Report {
         elapsed: Nanos,
         options: Options,
     ) -> Self {
+        let sum = |of: fn(&Status) -> u64| traffic.clients.iter().map(of).sum();
         let quantile = |of: f64| traffic.latency_us.value_at_quantile(of) as f64 / 1_000.0;
         Report {
             nodes: options.mixes + GATEWAYS,
@@ -116,7 +145,19 @@ impl Report {
             lost: traffic.sent - traffic.delivered,
             duplicated: traffic.duplicated,
             foreign: traffic.foreign,
+            acknowledged: traffic.acknowledged,
+            failed: traffic.failed,
             message_bytes: traffic.bytes,
+            packets: sum(|client| client.packets),
+            retransmissions: sum(|client| client.retransmissions),
+            acknowledgements: sum(|client| client.acknowledgements),
+            decoys: Decoys {
+                payload: sum(|client| client.decoys),
+                acknowledged: sum(|client| client.decoys_acknowledged),
+                drops: sum(|client| client.drops),
+                loops: sum(|client| client.loops),
+                loops_back: sum(|client| client.loops_back),
+            },
             seconds: elapsed.as_secs_f64(),
             latency: Latency {
                 p50_ms: quantile(0.5),
@@ -136,7 +177,8 @@ impl Report {
 
     /// Whether every message came, once, and nothing else.
     pub fn is_perfect(&self) -> bool {
-        self.delivered == self.sent && self.duplicated == 0 && self.foreign == 0
+        let arrived = self.delivered == self.sent && self.acknowledged == self.sent;
+        arrived && self.duplicated == 0 && self.foreign == 0
     }
 
     /// The one line that says it all.
@@ -148,12 +190,23 @@ impl Report {
     fn rows(&self) -> Vec<(&'static str, String)> {
         let Latency { p50_ms, p90_ms, p99_ms, max_ms } = self.latency;
         let seconds = Duration::from_secs_f64(self.seconds.max(0.0));
-        let mixes = self.nodes - GATEWAYS;
-        // A link refuses datagrams, before anything is known to be a packet.
-        let (refused, dropped): (Vec<_>, Vec<_>) =
-            self.drops.iter().partition(|(why, _)| why.starts_with("link "));
+        let (mixes, decoys) = (self.nodes - GATEWAYS, self.decoys);
+        let dropped = match self.drops.len() {
+            0 => "none".to_owned(),
+            _ => self
+                .drops
+                .iter()
+                .map(|(why, n)| format!("{n} {why}"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
         vec![
-            ("network", format!("{mixes} mixes in {LAYERS} layers, {GATEWAYS} gateways")),
+            (
+                "network",
+                format!(
+                    "1 authority, {mixes} mixes in {LAYERS} layers, {GATEWAYS} gateways, 2 clients"
+                ),
+            ),
             ("messages", format!("{} of {} bytes in all", self.sent, self.message_bytes)),
             ("delivered", self.delivered.to_string()),
             ("lost", self.lost.to_string()),
@@ -162,6 +215,24 @@ impl Report {
             (
                 "latency, ms",
                 format!("p50 {p50_ms:.0}  p90 {p90_ms:.0}  p99 {p99_ms:.0}  max {max_ms:.0}"),
+            ),
+            (
+                "packets",
+                format!(
+                    "{} ({} sent again), {} acknowledged",
+                    self.packets, self.retransmissions, self.acknowledgements
+                ),
+            ),
+            (
+                "decoys",
+                format!(
+                    "{} ({} acknowledged), {} drops, {} loops ({} back)",
+                    decoys.payload,
+                    decoys.acknowledged,
+                    decoys.drops,
+                    decoys.loops,
+                    decoys.loops_back
+                ),
             ),
             (
                 "datagrams",
@@ -174,19 +245,11 @@ impl Report {
                     self.datagram_bytes, self.datagrams_of_other_size
                 ),
             ),
-            ("refused", listed(&refused)),
-            ("packet drops", listed(&dropped)),
+            ("dropped", dropped),
             ("crypto tier", self.crypto.clone()),
             ("port", self.port.clone()),
         ]
     }
-}
-
-fn listed(drops: &[(&String, &u64)]) -> String {
-    if drops.is_empty() {
-        return "none".to_owned();
-    }
-    drops.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Report {

@@ -112,3 +112,37 @@ fn ln_gamma(a: f64) -> f64 {
     let series = (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / (1260.0 * square)) / square) / a;
     (a - 0.5) * a.ln() - a + std::f64::consts::TAU.ln() / 2.0 + series
 }
+
+/// The p-value of "both samples come from one continuous distribution" (Kolmogorov and Smirnov);
+/// sorts the samples.
+pub(crate) fn two_sample_p(first: &mut [f64], second: &mut [f64]) -> f64 {
+    first.sort_unstable_by(f64::total_cmp);
+    second.sort_unstable_by(f64::total_cmp);
+    let (n, m) = (first.len() as f64, second.len() as f64);
+    let (mut i, mut j, mut distance) = (0, 0, 0.0f64);
+    while i < first.len() && j < second.len() {
+        let at = first[i].min(second[j]);
+        while i < first.len() && first[i] <= at {
+            i += 1;
+        }
+        while j < second.len() && second[j] <= at {
+            j += 1;
+        }
+        distance = distance.max((i as f64 / n - j as f64 / m).abs());
+    }
+    let effective = (n * m / (n + m)).sqrt();
+    kolmogorov_tail((effective + 0.12 + 0.11 / effective) * distance)
+}
+
+/// The p-value of "two Poisson processes have one rate", from how many events each had in how
+/// long a time: given their sum, the first count is binomial.
+pub(crate) fn poisson_rates_p(first: (u64, f64), second: (u64, f64)) -> f64 {
+    let ((count, span), (other_count, other_span)) = (first, second);
+    let sum = (count + other_count) as f64;
+    if sum == 0.0 {
+        return 1.0;
+    }
+    let share = span / (span + other_span);
+    let deviation = (count as f64 - sum * share) / (sum * share * (1.0 - share)).sqrt();
+    2.0 * normal_cdf(-deviation.abs())
+}

@@ -19,7 +19,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Another daemon is there.
-    #[error("{}: a daemon listens there already: end it, or name another client.socket", .0.display())]
+    #[error(
+        "{}: a daemon listens there already: end it, or name another client.socket",
+        .0.display()
+    )]
     InUse(PathBuf),
     /// Something else is there.
     #[error("{}: that is no socket: name another path in client.socket", .0.display())]
