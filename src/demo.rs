@@ -9,6 +9,7 @@ mod network;
 mod processes;
 mod report;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,7 +129,8 @@ pub fn run(options: Options, interrupt: &Interrupt) -> Result<Report, DemoError>
 /// Leaves the network running until Ctrl-C.
 fn stay(network: &Network, interrupt: &Interrupt, json: bool) {
     if !json {
-        eprintln!("{}", network.how_to_use());
+        // Who does not read it any more does not want to know.
+        let _ = writeln!(std::io::stderr(), "{}", network.how_to_use());
     }
     while !interrupt.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(100));
