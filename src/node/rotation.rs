@@ -3,11 +3,12 @@
 use crate::crypto::random::Rng;
 use crate::pki::{EpochKeys, EpochPublic, KeyError, KeyFolder};
 
-/// Which epochs' packets a node takes: of the consensus before, in grace, of the one that is
-/// followed, of now and of the next epoch. At most three; what is in grace gives way.
+/// Which epochs' packets a node takes: of now and the next epoch, of the consensus that is
+/// followed, and in grace of the one before it and of the epoch before (which a node that was
+/// started again does not remember to have followed). At most three; what is in grace gives way.
 pub(super) fn epochs_in_force(before: Option<u64>, followed: Option<u64>, now: u64) -> Vec<u64> {
     let mut epochs = vec![now, now + 1];
-    for epoch in followed.into_iter().chain(before) {
+    for epoch in followed.into_iter().chain(before).chain(now.checked_sub(1)) {
         if !epochs.contains(&epoch) && epochs.len() < crate::worker::tables::EPOCHS_MAX {
             epochs.push(epoch);
         }
@@ -122,7 +123,8 @@ mod tests {
 
     #[test]
     fn the_epochs_in_force_are_at_most_three_and_those_in_use_come_first() {
-        assert_eq!(epochs_in_force(None, None, 7), [7, 8]);
+        assert_eq!(epochs_in_force(None, Some(7), 7), [6, 7, 8]);
+        assert_eq!(epochs_in_force(Some(5), Some(7), 7), [5, 7, 8]);
         assert_eq!(epochs_in_force(Some(6), Some(7), 7), [6, 7, 8]);
         assert_eq!(epochs_in_force(Some(6), Some(8), 7), [6, 7, 8]);
         // Without a newer consensus, the keys of the last one stay in use.
