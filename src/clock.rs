@@ -34,6 +34,11 @@ impl Nanos {
         Nanos(count.saturating_mul(1_000_000_000))
     }
 
+    /// Whole microseconds.
+    pub const fn as_micros(self) -> u64 {
+        self.0 / 1_000
+    }
+
     /// The value in seconds, for statistics and for people.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e9
@@ -79,6 +84,18 @@ impl UnixMicros {
     /// `count` seconds since 1970.
     pub const fn from_secs(count: u64) -> Self {
         UnixMicros(count.saturating_mul(1_000_000))
+    }
+
+    /// The span from now to `later`; nothing if that is past.
+    pub const fn until(self, later: UnixMicros) -> Nanos {
+        Nanos::from_micros(later.0.saturating_sub(self.0))
+    }
+}
+
+impl Add<Nanos> for UnixMicros {
+    type Output = UnixMicros;
+    fn add(self, span: Nanos) -> UnixMicros {
+        UnixMicros(self.0.saturating_add(span.as_micros()))
     }
 }
 

@@ -144,18 +144,14 @@ impl Directory {
         let Some(newest) = self.newest() else { return pause };
         let Some(epochs) = Epochs::of(newest) else { return Nanos::NEVER };
         let published = epochs.publication(newest.epoch() + 1);
-        let due = Nanos::from_micros(published.0.saturating_sub(wall.0));
-        match due {
-            Nanos::ZERO => pause,
-            _ => pause.max(due + self.delay),
-        }
+        pause.max(wall.until(published + self.delay))
     }
 
     /// The span after which [`Directory::current`] changes by itself.
     pub fn change_in(&self, wall: UnixMicros) -> Nanos {
         let starts = self.at_hand.iter().filter_map(|consensus| {
-            let start = Epochs::of(consensus)?.start(consensus.epoch());
-            (start > wall).then(|| Nanos::from_micros(start.0 - wall.0))
+            let span = wall.until(Epochs::of(consensus)?.start(consensus.epoch()));
+            (span > Nanos::ZERO).then_some(span)
         });
         starts.min().unwrap_or(Nanos::NEVER)
     }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 /// The longest sleep: the wall clock may be set meanwhile.
 const SLEEP_MAX: Nanos = Nanos::from_secs(5);
 /// The shortest one, where a consensus is due that cannot be made.
-const SLEEP_MIN: Nanos = Nanos::from_millis(100);
+const SLEEP_MIN: Nanos = Nanos::from_millis(250);
 
 /// Why a descriptor was not entered.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// More nodes than fit a consensus, if all had keys for four epochs.
 const NODES_MAX: usize = 2000;
 /// How far a node's clock may run ahead.
-const CLOCK_SKEW: UnixMicros = UnixMicros::from_secs(120);
+const CLOCK_SKEW: Nanos = Nanos::from_secs(120);
 /// Consensuses that are handed out: of the epochs before, now and next, and one in reserve.
 const CONSENSUSES_MAX: usize = 4;
 
@@ -93,7 +93,7 @@ impl Register {
         let id = descriptor.id();
         self.check_seat(&descriptor)?;
         let published = descriptor.fields().published;
-        if published.0 > wall.0.saturating_add(CLOCK_SKEW.0) {
+        if published > wall + CLOCK_SKEW {
             return Err(Refusal::Future);
         }
         let known = self.descriptors.get(&id);
@@ -137,7 +137,7 @@ impl Register {
     pub fn due_in(&self, wall: UnixMicros) -> Nanos {
         let spans = self.open_epochs(wall).map(|epoch| self.ready_in(epoch, wall));
         let next = self.policy.epochs.start(self.policy.epochs.at(wall) + 1);
-        spans.fold(Nanos::from_micros(next.0 - wall.0), Nanos::min)
+        spans.fold(wall.until(next), Nanos::min)
     }
 
     /// The consensus of `epoch`, signed; nobody has seen it yet.
@@ -196,9 +196,8 @@ impl Register {
         let epochs = self.policy.epochs;
         let published = epochs.publication(epoch);
         let patience = Nanos(epochs.lead().0 / 2);
-        let waited = UnixMicros(published.0.max(self.started.0) + patience.0 / 1000);
-        let at = if self.is_complete(epoch) { published } else { waited };
-        Nanos::from_micros(at.0.saturating_sub(wall.0))
+        let waited = published.max(self.started) + patience;
+        wall.until(if self.is_complete(epoch) { published } else { waited })
     }
 
     /// Whether every seat is taken by a node with keys for `epoch`.

@@ -191,7 +191,8 @@ impl Member {
             return self.fetch(now, wall).await;
         }
         let next = self.membership.epochs.start(self.membership.epochs.at(wall) + 1);
-        let span = Nanos::from_micros(next.0.saturating_sub(wall.0))
+        let span = wall
+            .until(next)
             .min(self.register_in(now, wall))
             .min(self.directory.fetch_in(now, wall))
             .min(SLEEP_MAX);
@@ -258,8 +259,7 @@ impl Member {
 
     fn register_in(&self, now: Nanos, wall: UnixMicros) -> Nanos {
         let start = self.membership.epochs.start(self.epoch);
-        let due = UnixMicros(start.0.saturating_add(self.register_delay.0 / 1000));
-        let due = Nanos::from_micros(due.0.saturating_sub(wall.0));
+        let due = wall.until(start + self.register_delay);
         let missing = self.registrations.iter().filter(|one| one.done != Some(self.epoch));
         missing.map(|one| one.backoff.pause(now).max(due)).min().unwrap_or(Nanos::NEVER)
     }

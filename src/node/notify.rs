@@ -19,13 +19,19 @@ impl Notifier {
             Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
             None => SocketAddr::from_pathname(&name)?,
         };
-        Ok(Notifier(Some((UnixDatagram::unbound()?, address))))
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Notifier(Some((socket, address))))
     }
 
-    /// Sends `state`: assignments, one a line. A manager that has gone away is not an error.
-    pub(super) fn tell(&self, state: &str) {
-        if let Some((socket, address)) = &self.0 {
-            let _ = socket.send_to_addr(state.as_bytes(), address);
+    /// Sends `state`: assignments, one a line. Says whether it is said: not when the manager does
+    /// not read what was sent before, for which no node waits. A manager that has gone away is
+    /// told no more.
+    pub(super) fn tell(&self, state: &str) -> bool {
+        let Some((socket, address)) = &self.0 else { return true };
+        match socket.send_to_addr(state.as_bytes(), address) {
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            Ok(_) => true,
         }
     }
 }

@@ -144,9 +144,9 @@ fn serve(
     updates: &Receiver<Update>,
     stop: &Stop,
 ) -> Result<(), NodeError> {
-    notifier.tell("READY=1");
-    let (mut told, mut connected) = (None, false);
+    let (mut told, mut ready, mut connected) = (None, false, false);
     while !stop.is_requested() {
+        ready = ready || notifier.tell("READY=1");
         while let Ok(update) = updates.try_recv() {
             control.follow(update, clock::now());
         }
@@ -155,16 +155,13 @@ fn serve(
             return Err(failure.into());
         }
         let (up, neighbours) = (control.links_up(), control.peers());
-        let stand = (up, neighbours, control.is_degraded());
-        if told != Some(stand) {
-            let degraded = if control.is_degraded() { "; degraded: an old consensus" } else { "" };
-            notifier.tell(&format!("STATUS={up} of {neighbours} links up{degraded}"));
-            told = Some(stand);
+        let stand = Some((up, neighbours, control.is_degraded()));
+        let degraded = if control.is_degraded() { "; degraded: an old consensus" } else { "" };
+        let status = || format!("STATUS={up} of {neighbours} links up{degraded}");
+        if told != stand && notifier.tell(&status()) {
+            told = stand;
         }
-        if up == neighbours && !connected {
-            notifier.tell(CONNECTED);
-            connected = true;
-        }
+        connected = connected || (up == neighbours && notifier.tell(CONNECTED));
         if work == 0 {
             let now = clock::now();
             sleeper.rest(now, control.next_deadline(now));
