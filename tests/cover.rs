@@ -55,7 +55,7 @@ struct Observed {
 
 /// The p-values of "these two clients look the same".
 #[derive(Debug)]
-#[allow(dead_code, reason = "the names are printed")]
+#[allow(dead_code, reason = "the names are for who reads a failure")]
 struct Comparison {
     names: [&'static str; 2],
     up_rate: f64,
@@ -119,7 +119,7 @@ fn observe(
     (client, gateway): (SocketAddr, SocketAddr),
     (from, until): (Nanos, Nanos),
 ) {
-    let events = simulation.events.lock().unwrap();
+    let events = simulation.events.lock().expect("no thread has panicked");
     let gaps = |source, target| {
         let mut last = from;
         let crossed = events.iter().filter(move |event| {
@@ -208,16 +208,17 @@ fn observations(rates: Rates, seed: u8) -> [Observed; 5] {
         host += 1;
     }
     let [idle, sending, receiving] =
-        [(IDLE, "idle"), (SENDING, "sending"), (RECEIVING, "receiving")].map(|(client, name)| {
-            let mut observed = named(name);
-            let ends =
-                (address(u8::try_from(client + 1).unwrap()), gateway_address(&simulation, client));
-            observe(&simulation, &mut observed, ends, (from, simulation.now));
-            let packets = simulation.clients[client].connection().packets_out();
-            observed.packets = packets - sent[client];
-            observed.acknowledgements = replies(&simulation, client) - heard[client];
-            observed
-        });
+        [(IDLE, 1, "idle"), (SENDING, 2, "sending"), (RECEIVING, 3, "receiving")].map(
+            |(client, host, name)| {
+                let mut observed = named(name);
+                let ends = (address(host), gateway_address(&simulation, client));
+                observe(&simulation, &mut observed, ends, (from, simulation.now));
+                let packets = simulation.clients[client].connection().packets_out();
+                observed.packets = packets - sent[client];
+                observed.acknowledgements = replies(&simulation, client) - heard[client];
+                observed
+            },
+        );
     // They did what their names say.
     let packets = |client: usize| simulation.clients[client].counts().outbox.packets;
     assert!(packets(SENDING) > 1000 && packets(IDLE) == 0 && packets(RECEIVING) == 0);
@@ -232,12 +233,10 @@ fn idle_sending_receiving_and_connecting_clients_look_the_same() {
     assert!(idle.up.len() > 4000 && idle.down.len() > 8000 && idle.acknowledgements > 4000);
     for (one, other) in [(&sending, &idle), (&receiving, &idle), (&connecting_busy, &connecting)] {
         let comparison = Comparison::of(one, other);
-        println!("{comparison:?}");
         assert!(comparison.all().iter().all(|p| *p > P_MIN), "{comparison:?}");
     }
     for one in [&connecting, &connecting_busy] {
         let comparison = Comparison::of(one, &idle);
-        println!("{comparison:?}");
         assert!(comparison.wire().iter().all(|p| *p > P_MIN), "{comparison:?}");
     }
 }
@@ -248,7 +247,6 @@ fn without_decoys_a_client_that_sends_is_found() {
     let rates = Rates { client_loop: off, client_drop: off, ..Rates::default() };
     let [idle, sending, ..] = observations(rates, 2);
     let comparison = Comparison::of(&sending, &idle);
-    println!("{comparison:?}");
     for p in [comparison.up_rate, comparison.packets, comparison.acknowledgements] {
         assert!(p < P_MIN, "{comparison:?}");
     }

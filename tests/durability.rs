@@ -25,6 +25,8 @@ use user::User;
 const KILLS: u64 = 20;
 /// How many packets must have been acknowledged by then.
 const ACKNOWLEDGED_MIN: usize = 5000;
+/// After how many acknowledgements it is killed at the earliest.
+const ACKNOWLEDGED_EACH: usize = 260;
 /// How often the user sends.
 const RATE: Rate = Rate::per_second(1000);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,10 +53,11 @@ fn body(number: u64) -> Vec<u8> {
     [&number.to_le_bytes()[..], &[0x5a; 400]].concat()
 }
 
-/// Sends bodies from `first` on for `span`, at the rate that the gateway allows; how many.
-fn load(user: &mut User, mailbox: [u8; 32], first: u64, span: Duration) -> u64 {
+/// Sends bodies from `first` on, at the rate that the gateway allows, until `wanted` of them are
+/// acknowledged; how many were sent. Most of the others are then on their way.
+fn load(user: &mut User, mailbox: [u8; 32], first: u64, wanted: usize) -> u64 {
     let (start, mut sent) = (clock::now(), 0);
-    while clock::now() - start < span.into() {
+    while user.receipts.len() < wanted && clock::now() - start < PATIENCE.into() {
         let due = (clock::now() - start).0 / RATE.gap_mean().0;
         while sent < due {
             user.submit(first + sent, &body(first + sent), mailbox);
@@ -89,11 +92,11 @@ fn what_a_gateway_acknowledged_is_there_after_it_was_killed_twenty_times() {
         if let Some(&again) = acknowledged.iter().next() {
             // Once more what is there: the gateway remembers it.
             user.submit(again, &body(again), mailbox);
-            user.turn_for(Duration::from_millis(200));
+            user.turn_while(PATIENCE, |user| user.receipts.is_empty());
             assert_eq!(user.receipts.pop(), Some((again, Receipt::Duplicate)));
         }
-        let span = rng.between(Nanos::from_millis(500), Nanos::from_millis(900)).as_duration();
-        sent += load(&mut user, mailbox, sent, span);
+        let wanted = ACKNOWLEDGED_EACH + rng.below(100) as usize;
+        sent += load(&mut user, mailbox, sent, wanted);
         process.kill();
         user.turn();
         assert!(user.receipts.iter().all(|(_, receipt)| *receipt == Receipt::Stored));

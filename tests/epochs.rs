@@ -28,10 +28,11 @@ const RECIPIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0
 
 /// All links up, sender and recipient at their gateways.
 fn connected(seed: u8) -> Simulation {
-    let mut simulation = Simulation::new(&Shape::default(), Conditions::default(), 1, seed);
+    let shape = Shape { messages_per_second: 20, ..Shape::default() };
+    let mut simulation = Simulation::new(&shape, Conditions::default(), 1, seed);
     assert!(simulation.run_until(Nanos::from_secs(60), all_up), "the links come up");
-    simulation.add_client(0, SENDER, false);
-    simulation.add_client(1, RECIPIENT, true);
+    simulation.add_client(0, SENDER);
+    simulation.add_client(1, RECIPIENT);
     let ready = |simulation: &Simulation| simulation.clients.iter().all(|client| client.is_ready());
     assert!(simulation.run_until(Nanos::from_secs(60), ready), "the clients are let in");
     simulation
@@ -43,15 +44,16 @@ fn all_up(simulation: &Simulation) -> bool {
 }
 
 fn send(simulation: &mut Simulation, count: usize) {
-    let address = simulation.clients[1].address().expect("the recipient has a mailbox");
+    let address = simulation.clients[1].address();
     for _ in 0..count {
-        simulation.clients[0].submit(b"a letter", &address).expect("the outbox has room");
+        let submitted = simulation.clients[0].submit(b"a letter".to_vec(), &address, Nanos::NEVER);
+        submitted.expect("the outbox has room");
     }
 }
 
 fn received(simulation: &mut Simulation) -> usize {
     simulation.run(simulation.now + Nanos::from_secs(20));
-    std::iter::from_fn(|| simulation.clients[1].received()).count()
+    std::mem::take(&mut simulation.received[1]).len()
 }
 
 fn of_unknown_epoch(simulation: &Simulation) -> u64 {
@@ -119,7 +121,7 @@ fn packets_in_flight_arrive_over_a_change_of_epoch_and_not_after_their_grace() {
     follow(&mut simulation, &[EPOCH + 1, EPOCH + 2], &[], &[]);
     send(&mut simulation, 5);
     assert_eq!(received(&mut simulation), 0);
-    assert_eq!(of_unknown_epoch(&simulation), 5);
+    assert!(of_unknown_epoch(&simulation) >= 5, "messages and decoys are dropped alike");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! The fuzzer calls the targets (`make fuzz`), and so does an ordinary test with the committed
 //! corpora (`tests/fuzz_corpora.rs`).
 
+pub mod client_socket;
 pub mod configuration;
 pub mod consensus;
 pub mod envelope;
@@ -30,6 +31,7 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    Target { name: "client_socket", run: client_socket::run, seeds: client_socket::seeds },
     Target { name: "configuration", run: configuration::run, seeds: configuration::seeds },
     Target { name: "consensus", run: consensus::run, seeds: consensus::seeds },
     Target { name: "envelope", run: envelope::run, seeds: envelope::seeds },

@@ -309,7 +309,7 @@ fn feed(
 fn take_answers(answers: &mut Answers, permitted: &Receiver<()>) -> Result<(), Failure> {
     let (mut accepted, mut finished, mut fed) = (0_u64, 0_u64, false);
     while !fed || finished < accepted {
-        let Answer { reply, .. } = answers.next()?;
+        let Answer { reply, .. } = answers.wait()?;
         match reply {
             Reply::Accepted { .. } => accepted += 1,
             Reply::Delivered => {

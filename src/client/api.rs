@@ -241,7 +241,7 @@ impl Connection {
             return Ok(answer.reply);
         }
         loop {
-            let answer = self.answers.next()?;
+            let answer = self.answers.wait()?;
             if answer.id == id {
                 return Ok(answer.reply);
             }
@@ -296,7 +296,7 @@ impl Answers {
     ///
     /// # Errors
     /// When the connection fails or ends, or the daemon could not read a request.
-    pub fn next(&mut self) -> Result<Answer, ApiError> {
+    pub fn wait(&mut self) -> Result<Answer, ApiError> {
         let body = protocol::read_frame(&mut self.stream)?.ok_or(ApiError::Ended)?;
         let answer: Answer = protocol::decode(&body)?;
         match answer {

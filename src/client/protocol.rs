@@ -408,6 +408,17 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_documentation_are_what_is_sent() {
+        let status = encode(&Request { id: 1, call: Call::Status });
+        assert_eq!(status, [0, 0, 0, 5, 0x82, 1, 0x82, 4, 0x80]);
+        let call = Call::Send { to: "A".repeat(160), message: b"hi".to_vec(), deadline_ms: 60_000 };
+        let send = encode(&Request { id: 2, call });
+        let head = [0, 0, 0, 0xad, 0x82, 2, 0x82, 0, 0x83, 0x78, 0xa0];
+        assert_eq!(send[..11], head);
+        assert_eq!(send[171..], [0x42, 0x68, 0x69, 0x19, 0xea, 0x60]);
+    }
+
+    #[test]
     fn the_longest_message_fits() {
         let message = vec![0; MESSAGE_BYTES_MAX];
         let call = Call::Send { to: "a".repeat(160), message, deadline_ms: u64::MAX };

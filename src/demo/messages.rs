@@ -193,7 +193,7 @@ fn start(
     let heard = exchange.clone();
     guard(exchange, &user.name, move || {
         loop {
-            match answers.next()?.reply {
+            match answers.wait()?.reply {
                 Reply::Delivered => lock(&heard).end(true),
                 Reply::Failed { .. } => lock(&heard).end(false),
                 Reply::Refused { reason, text } => return Err(ApiError::Refused { reason, text }),

@@ -113,6 +113,10 @@ pub struct Report {
     pub seconds: f64,
     /// How long one message took.
     pub latency: Latency,
+    /// Loops of mixes and gateways to themselves.
+    pub node_loops: u64,
+    /// Those that came back.
+    pub node_loops_back: u64,
     /// Datagrams that the nodes sent.
     pub datagrams_sent: u64,
     /// Datagrams that the nodes received.
@@ -165,6 +169,8 @@ impl Report {
                 p99_ms: quantile(0.99),
                 max_ms: traffic.latency_us.max() as f64 / 1_000.0,
             },
+            node_loops: totals.loops,
+            node_loops_back: totals.loops_back,
             datagrams_sent: totals.datagrams_sent,
             datagrams_received: totals.datagrams_received,
             datagram_bytes: totals.datagram_bytes,
@@ -234,6 +240,7 @@ impl Report {
                     decoys.loops_back
                 ),
             ),
+            ("nodes' loops", format!("{} ({} back)", self.node_loops, self.node_loops_back)),
             (
                 "datagrams",
                 format!("{} sent, {} received", self.datagrams_sent, self.datagrams_received),

@@ -30,6 +30,10 @@ pub struct Totals {
     pub packets_out: u64,
     /// Letters stored in mailboxes.
     pub stored: u64,
+    /// Loops that nodes sent to themselves.
+    pub loops: u64,
+    /// Those that came back.
+    pub loops_back: u64,
     /// What was dropped, by stage and reason; only what is not zero.
     pub drops: BTreeMap<String, u64>,
     /// The tier of the cryptographic kernels.
@@ -57,6 +61,8 @@ impl Totals {
             packets_in: over_workers(|counts| counts.packets_in.value()),
             packets_out: over_workers(|counts| counts.packets_out.value()),
             stored: control.gateway_counts().stored.value(),
+            loops: control.loop_counts().sent,
+            loops_back: control.loop_counts().returned,
             drops: BTreeMap::new(),
             crypto: crate::crypto::tier().to_owned(),
             port: "udp".to_owned(),
@@ -91,6 +97,8 @@ impl Totals {
         self.packets_in += other.packets_in;
         self.packets_out += other.packets_out;
         self.stored += other.stored;
+        self.loops += other.loops;
+        self.loops_back += other.loops_back;
         self.datagram_bytes = other.datagram_bytes;
         self.crypto.clone_from(&other.crypto);
         self.port.clone_from(&other.port);

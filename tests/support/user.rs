@@ -141,10 +141,10 @@ impl User {
         }
     }
 
-    /// Turns for `span`.
-    pub(crate) fn turn_for(&mut self, span: Duration) {
-        let end = clock::now() + span.into();
-        while clock::now() < end {
+    /// Turns while `waiting`, for `patience` at most.
+    pub(crate) fn turn_while(&mut self, patience: Duration, waiting: impl Fn(&Self) -> bool) {
+        let end = clock::now() + patience.into();
+        while waiting(self) && clock::now() < end {
             self.turn();
         }
     }
