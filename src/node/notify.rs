@@ -25,10 +25,14 @@ impl Notifier {
         Ok(Notifier(Some((socket, address))))
     }
 
-    /// Sends `state`: assignments, one a line. A manager that has gone away is not an error.
-    pub(super) fn tell(&self, state: &str) {
-        if let Some((socket, address)) = &self.0 {
-            let _ = socket.send_to_addr(state.as_bytes(), address);
+    /// Sends `state`: assignments, one a line. Returns whether that is done; if not, the manager
+    /// has too much to read at the moment, and wants to be told again. One that has gone away
+    /// wants nothing.
+    pub(super) fn tell(&self, state: &str) -> bool {
+        let Some((socket, address)) = &self.0 else { return true };
+        match socket.send_to_addr(state.as_bytes(), address) {
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            Ok(_) => true,
         }
     }
 }

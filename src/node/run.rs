@@ -138,25 +138,24 @@ fn serve(
     neighbours: usize,
     stop: &Stop,
 ) {
-    notifier.tell("READY=1");
-    let (mut told, mut connected) = (usize::MAX, false);
+    let (mut ready, mut told, mut connected) = (false, None, false);
     while !stop.is_requested() {
         let work = control.turn(clock::now(), clock::wall());
         let up = control.links_up();
-        if up != told {
-            notifier.tell(&format!("STATUS={up} of {neighbours} links up"));
-            told = up;
+        ready = ready || notifier.tell("READY=1");
+        if told != Some(up) && notifier.tell(&format!("STATUS={up} of {neighbours} links up")) {
+            told = Some(up);
         }
-        if up == neighbours && !connected {
-            notifier.tell(CONNECTED);
-            connected = true;
-        }
+        connected = connected || (up == neighbours && notifier.tell(CONNECTED));
         if work == 0 {
             let now = clock::now();
-            sleeper.rest(now, control.next_deadline(now));
+            let all_told = ready && told == Some(up) && (connected || up < neighbours);
+            let look = if all_told { Nanos::NEVER } else { now + LOOK };
+            sleeper.rest(now, control.next_deadline(now).min(look));
         }
     }
-    notifier.tell("STOPPING=1");
+    // The manager sees the end anyway.
+    let _ = notifier.tell("STOPPING=1");
 }
 
 /// Takes in nothing more, lets what is mixed leave at its time, says goodbye.
