@@ -165,7 +165,10 @@ impl Report {
             ),
             (
                 "datagrams",
-                format!("{} sent, {} received", self.datagrams_sent, self.datagrams_received),
+                format!(
+                    "{} sent by nodes, {} received",
+                    self.datagrams_sent, self.datagrams_received
+                ),
             ),
             (
                 "their size",

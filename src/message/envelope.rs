@@ -12,6 +12,7 @@
 //! HKDF-SHA256(secret of ephemeral and recipient, salt: both public keys) and is used once, so the
 //! nonce is zero. The sender stays unknown to the recipient: nothing in here is signed.
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::crypto::aead::{self, NONCE_BYTES, TAG_BYTES};
@@ -98,7 +99,7 @@ fn key(
     recipient: &[u8; 32],
 ) -> Result<Zeroizing<[u8; 32]>, NotOpened> {
     let shared = Zeroizing::new(secret.multiply(other));
-    if *shared == [0; 32] {
+    if shared.ct_eq(&[0; 32]).into() {
         return Err(NotOpened);
     }
     let salt = [&ephemeral[..], &recipient[..]].concat();
