@@ -58,7 +58,7 @@ pub struct Counts {
     pub frames_out: Counter,
     /// Dummies received.
     pub dummies_in: Counter,
-    /// Packets in the pool, and handed over to it.
+    /// Packets in the pool at the end of the last turn.
     pub resident: Gauge,
     /// Turns taken: the worker's heartbeat.
     pub turns: Counter,

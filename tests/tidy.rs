@@ -235,6 +235,26 @@ fn modules_import_only_what_the_table_allows() {
 }
 
 #[test]
+fn the_documentation_tells_the_same_imports() {
+    let page = fs::read_to_string(package().join("docs/architecture.md")).expect("it is there");
+    for (module, imports) in MODULES {
+        let Only(allowed) = imports else { continue };
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{module}` |")));
+        let Some(row) = row else {
+            let built = package().join(format!("src/{module}.rs")).exists();
+            assert!(!built, "docs/architecture.md has no row for {module}");
+            continue;
+        };
+        let told = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let told: Vec<&str> = match told.trim_matches('`') {
+            "-" => vec![],
+            names => names.split(' ').collect(),
+        };
+        assert_eq!(told, *allowed, "docs/architecture.md: {row}");
+    }
+}
+
+#[test]
 fn the_table_of_contents_has_the_order_of_the_import_table() {
     let lib = fs::read_to_string(package().join("src/lib.rs")).unwrap();
     let declared = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.split(';').next());

@@ -243,7 +243,10 @@ impl Report {
             ("nodes' loops", format!("{} ({} back)", self.node_loops, self.node_loops_back)),
             (
                 "datagrams",
-                format!("{} sent, {} received", self.datagrams_sent, self.datagrams_received),
+                format!(
+                    "{} sent by nodes, {} received",
+                    self.datagrams_sent, self.datagrams_received
+                ),
             ),
             (
                 "their size",

@@ -159,11 +159,6 @@ impl Links {
         self.link(link)?.current.as_ref().map(|session| session.hash)
     }
 
-    /// Where a link's peer is.
-    pub fn remote(&self, link: LinkIndex) -> Option<SocketAddr> {
-        self.link(link).map(|link| link.address)
-    }
-
     /// Whether handshake datagrams pile up before this thread: then first flights without a valid
     /// token are answered by a retry.
     pub fn press(&mut self, pressed: bool) {

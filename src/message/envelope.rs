@@ -16,6 +16,7 @@
 //! An envelope is sealed anew for every packet. If a part that is sent again came in the same
 //! envelope, who keeps an acknowledgement from its sender could watch mailboxes for the copy.
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::MessageId;
@@ -134,7 +135,7 @@ fn key(
     recipient: &[u8; 32],
 ) -> Result<Zeroizing<[u8; 32]>, NotOpened> {
     let shared = Zeroizing::new(secret.multiply(other));
-    if *shared == [0; 32] {
+    if shared.ct_eq(&[0; 32]).into() {
         return Err(NotOpened);
     }
     let salt = [&ephemeral[..], &recipient[..]].concat();

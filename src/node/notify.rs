@@ -24,9 +24,9 @@ impl Notifier {
         Ok(Notifier(Some((socket, address))))
     }
 
-    /// Sends `state`: assignments, one a line. Says whether it is said: not when the manager does
-    /// not read what was sent before, for which no node waits. A manager that has gone away is
-    /// told no more.
+    /// Sends `state`: assignments, one a line. Returns whether that is done; if not, the manager
+    /// has too much to read at the moment, and wants to be told again. One that has gone away
+    /// wants nothing.
     pub(super) fn tell(&self, state: &str) -> bool {
         let Some((socket, address)) = &self.0 else { return true };
         match socket.send_to_addr(state.as_bytes(), address) {

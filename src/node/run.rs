@@ -166,10 +166,13 @@ fn serve(
         connected = connected || (up == neighbours && notifier.tell(CONNECTED));
         if work == 0 {
             let now = clock::now();
-            sleeper.rest(now, control.next_deadline(now));
+            let all_told = ready && told == stand && (connected || up < neighbours);
+            let look = if all_told { Nanos::NEVER } else { now + LOOK };
+            sleeper.rest(now, control.next_deadline(now).min(look));
         }
     }
-    notifier.tell("STOPPING=1");
+    // The manager sees the end anyway.
+    let _ = notifier.tell("STOPPING=1");
     Ok(())
 }
 

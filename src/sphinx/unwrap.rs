@@ -29,20 +29,17 @@ pub enum Refusal {
     Replay,
     /// The table of seen headers is full: what cannot be remembered cannot be let through.
     ReplayTableFull,
-    /// It was made for a key that this node does not hold, or no longer.
-    KeyEpoch,
 }
 
 impl Refusal {
     /// Every refusal, in the order of the enumeration: a table of counters has this shape.
-    pub const ALL: [Refusal; 7] = [
+    pub const ALL: [Refusal; 6] = [
         Refusal::Length,
         Refusal::Authentication,
         Refusal::Flag,
         Refusal::Version,
         Refusal::Replay,
         Refusal::ReplayTableFull,
-        Refusal::KeyEpoch,
     ];
 
     /// Its place in [`Refusal::ALL`].
@@ -59,7 +56,6 @@ impl Refusal {
             Refusal::Version => "version",
             Refusal::Replay => "replay",
             Refusal::ReplayTableFull => "replay_table_full",
-            Refusal::KeyEpoch => "key_epoch",
         }
     }
 }

@@ -32,13 +32,6 @@ pub struct Tables {
     pub loops: Destination,
 }
 
-impl Tables {
-    /// The key of the epoch that `epoch` names, if it is in force.
-    pub fn key(&self, epoch: u8) -> Option<&Arc<EpochKey>> {
-        self.keys.iter().find(|(of, _)| *of == epoch).map(|(_, key)| key)
-    }
-}
-
 /// The worker that owns `link`, of `workers`: it alone mixes and sends what leaves by that link,
 /// so nothing on the wire says which core took a packet in.
 pub fn owner(link: LinkIndex, workers: usize) -> usize {

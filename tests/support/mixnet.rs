@@ -254,7 +254,7 @@ impl Mixnet {
     fn unwrap(&mut self, at: &NodeAddress, packet: &mut [u8]) -> Result<Hop, Refusal> {
         let Node { secret, seen, is_dead } = self.nodes.get_mut(at).expect("a node");
         if *is_dead {
-            return Err(Refusal::KeyEpoch);
+            return Err(Refusal::Authentication);
         }
         let mut batch = [Packet { bytes: packet, secret }];
         let mut checked = self.unwrapper.check(&mut batch);
