@@ -5,6 +5,8 @@
 
 mod assemble;
 pub mod control;
+mod custody;
+mod fill;
 mod load;
 mod notify;
 mod run;
@@ -13,14 +15,17 @@ mod totals;
 use std::sync::Arc;
 
 use crate::clock::Nanos;
+use crate::host;
 use crate::io::OpenError;
-use crate::pki::{Consensus, EpochKeys, Node as ListedNode, NodeId, NodeKeys};
-use crate::replay;
+use crate::pki::{Consensus, EpochKeys, KeyError, Node as ListedNode, NodeId, NodeKeys};
+use crate::replay::{self, MemoryError};
 use crate::sphinx::Geometry;
-use crate::worker;
+use crate::worker::{self, tables::EPOCHS_MAX};
 
 pub use assemble::{Node, Start, Wakers, assemble};
 pub use control::Control;
+pub use custody::Custody;
+pub use fill::{FillWatch, Level};
 pub use load::{LoadError, load_consensus};
 pub use run::{CONNECTED, Stop, run};
 pub use totals::Totals;
@@ -68,6 +73,8 @@ pub struct Identity {
     pub keys: NodeKeys,
     /// Its keys of the epochs in force.
     pub epochs: Vec<EpochKeys>,
+    /// Where its mix keys lie.
+    pub custody: Custody,
     /// The network it belongs to.
     pub consensus: Arc<Consensus>,
 }
@@ -91,6 +98,12 @@ pub enum NodeError {
     /// No key for the epoch.
     #[error("no mix key for epoch {0} in the key folder: run `mixline keygen --epoch {0}`")]
     NoEpochKey(u64),
+    /// A mix key and its replay table cannot be had.
+    #[error(transparent)]
+    Replay(#[from] MemoryError),
+    /// A mix key cannot be erased from the key folder.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Its port cannot be opened.
     #[error(transparent)]
     Port(#[from] OpenError),
@@ -106,6 +119,14 @@ pub enum NodeError {
         workers: usize,
         /// Packets of each.
         packets_max: u32,
+    },
+    /// The machine has less memory than the node would take.
+    #[error("{plan}; this machine has {machine_mib} MiB: lower memory.slots or replay.packets_max")]
+    MachineMemory {
+        /// What the node would take.
+        plan: String,
+        /// What there is.
+        machine_mib: u64,
     },
     /// Exact counters where strangers' packets pass.
     #[error("metrics.detail = \"lab\" is refused: node {0} of the consensus is not on loopback")]
@@ -175,15 +196,29 @@ impl Options {
         }
     }
 
-    /// The memory that the node takes at start, term by term, for people.
-    pub fn memory_plan(&self, geometry: Geometry) -> String {
+    /// The memory that the node takes, term by term, for people.
+    ///
+    /// # Errors
+    /// [`NodeError::MachineMemory`] when the machine has less.
+    pub fn memory_plan(&self, geometry: Geometry) -> Result<String, NodeError> {
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let packets = u64::from(self.slots) * geometry.datagram_bytes() as u64;
         let replay = replay::Options { packets_max: self.replay_packets_max }.table_bytes();
-        let (packets, replay) = (mebibytes(packets), mebibytes(replay));
-        format!(
-            "packet memory {packets:.0} MiB ({} slots), replay table {replay:.0} MiB an epoch",
-            self.slots
-        )
+        let tables = EPOCHS_MAX as u64;
+        let sum = packets.saturating_add(replay.saturating_mul(tables));
+        let plan = format!(
+            "packet memory {:.0} MiB ({} slots), replay tables {tables} of {:.0} MiB each, \
+             {:.0} MiB in all",
+            mebibytes(packets),
+            self.slots,
+            mebibytes(replay),
+            mebibytes(sum),
+        );
+        match host::memory_bytes() {
+            Some(machine) if sum > machine => {
+                Err(NodeError::MachineMemory { plan, machine_mib: machine >> 20 })
+            }
+            _ => Ok(plan),
+        }
     }
 }

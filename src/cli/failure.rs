@@ -94,6 +94,10 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Port(error) => error.into(),
+            NodeError::Key(error) => error.into(),
+            NodeError::Replay(ref source) => {
+                Failure { status: source.exit_code(), message: error.to_string() }
+            }
             NodeError::Notify(_) => Failure::new(Status::Unavailable, error),
             _ => Failure::new(Status::Configuration, error),
         }

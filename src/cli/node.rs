@@ -9,7 +9,8 @@ use signal_hook::iterator::Signals;
 use super::{Failure, Status, print};
 use crate::config::{LogLevel, NodeFile};
 use crate::host::{self, Machine};
-use crate::node::{self, Identity, Stop};
+use crate::node::{self, Custody, Identity, Stop};
+use crate::pki::KeyFolder;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -33,9 +34,11 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     }
     let file = NodeFile::load(&arguments.file)?;
     start_log(file.log);
+    sweep(&file)?;
     let identity = Identity::load(&file)?;
     let options = node::Options::of(&file);
     options.check_lab(&identity)?;
+    options.memory_plan(identity.consensus.geometry())?;
     // Reading too few descriptors is no reason not to start: clients then find the node full.
     let _ = host::raise_descriptor_limit();
     let stop = Stop::default();
@@ -50,6 +53,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         identity.consensus.epoch(),
         address,
     );
+    tracing::info!("{}", identity.custody.memory());
     tracing::info!("{}", Machine::look(crate::crypto::tier()));
     let totals = node::run(&identity, &options, address, &stop)?;
     tracing::info!("stopped");
@@ -67,7 +71,7 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     options.check_lab(&identity)?;
     options.check_memory()?;
     let listed = identity.listed()?;
-    let memory = options.memory_plan(identity.consensus.geometry());
+    let memory = options.memory_plan(identity.consensus.geometry())?;
     print(&format!(
         "{} {} of network {}: configuration, keys and consensus of epoch {} fit\n{memory}\n",
         listed.role(),
@@ -75,6 +79,15 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
         identity.consensus.network(),
         identity.consensus.epoch(),
     ))
+}
+
+/// Erases the keys whose replay tables were lost, and says so.
+fn sweep(file: &NodeFile) -> Result<(), Failure> {
+    let keys = KeyFolder::new(&file.keys).node_keys()?;
+    for death in Custody::of(file, &keys.identity.id())?.sweep()? {
+        tracing::warn!("{death}; erased");
+    }
+    Ok(())
 }
 
 fn stop_on_signal(stop: Stop) -> Result<(), Failure> {

@@ -95,6 +95,12 @@ pub const NODE_KEYS: &[Key] = &[
     key("mix", "packets_max", "49152")
         .by_default("three quarters of memory.slots")
         .means("Packets that may wait in the mix; above it, random ones are dropped."),
+    key("replay", "folder", "\"/run/mixline\"")
+        .by_default("below $RUNTIME_DIRECTORY, /run/mixline or /dev/shm")
+        .means("Folder on a tmpfs for mix keys and replay tables, which must end with the power."),
+    key("replay", "packets_max", "8000000")
+        .by_default("8000000")
+        .means("Packets of one epoch; each takes 2.9 bytes, in up to 3 tables at a time."),
     key("metrics", "detail", "\"private\"")
         .by_default("\"private\"")
         .means("\"lab\" prints exact totals at the end; only where all nodes are on loopback."),

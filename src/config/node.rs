@@ -14,6 +14,10 @@ const SLOTS_MIN: usize = 1024;
 const SLOTS_MAX: usize = 1 << 26;
 /// Slots of a node that says nothing: about 90 MB at the default geometry.
 const SLOTS_DEFAULT: usize = 1 << 16;
+/// Most packets of an epoch: ten hours at ten million a second.
+const REPLAY_PACKETS_MAX: usize = 360_000_000_000;
+/// Packets of an epoch where nothing is said: 23 MB, 90 minutes at 1 500 a second.
+const REPLAY_PACKETS_DEFAULT: usize = 8_000_000;
 /// Most workers: more cores than any machine gives one node.
 const WORKERS_MAX: usize = 1024;
 /// Most addresses of a node, as in its descriptor.
@@ -38,6 +42,10 @@ pub struct NodeFile {
     pub slots: usize,
     /// Packets that may wait in the mix at the same time; fewer than the slots.
     pub packets_max: usize,
+    /// The folder of mix keys and replay tables, if it is named.
+    pub replay_folder: Option<PathBuf>,
+    /// Packets that one epoch may bring.
+    pub replay_packets_max: u64,
     /// How exactly the node says what it counted.
     pub detail: Detail,
     /// What is logged.
@@ -59,7 +67,7 @@ impl NodeFile {
     /// When it says something that cannot be.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let source = Source { path, text };
-        let Text { node, workers, port, memory, mix, metrics, log } = source.parse()?;
+        let Text { node, workers, port, memory, mix, replay, metrics, log } = source.parse()?;
         Ok(NodeFile {
             network: source.beside(&node.network),
             consensus: source.beside(&node.consensus),
@@ -69,6 +77,8 @@ impl NodeFile {
             port: port.mode,
             slots: memory.slots.0,
             packets_max: packets_max(memory.slots.0, mix.packets_max.as_ref(), source)?,
+            replay_folder: replay.folder.map(|folder| source.beside(&folder)),
+            replay_packets_max: replay.packets_max.0 as u64,
             detail: metrics.detail,
             log: log.level,
         })
@@ -137,6 +147,8 @@ struct Text {
     #[serde(default)]
     mix: MixText,
     #[serde(default)]
+    replay: ReplayText,
+    #[serde(default)]
     metrics: MetricsText,
     #[serde(default)]
     log: LogText,
@@ -193,6 +205,20 @@ impl Default for MemoryText {
 #[serde(deny_unknown_fields, default)]
 struct MixText {
     packets_max: Option<Spanned<Count<1, SLOTS_MAX>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ReplayText {
+    #[serde(deserialize_with = "values::some_path")]
+    folder: Option<PathBuf>,
+    packets_max: Count<1, REPLAY_PACKETS_MAX>,
+}
+
+impl Default for ReplayText {
+    fn default() -> Self {
+        ReplayText { folder: None, packets_max: Count(REPLAY_PACKETS_DEFAULT) }
+    }
 }
 
 #[derive(Default, Deserialize)]

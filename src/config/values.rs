@@ -17,6 +17,11 @@ pub(super) fn path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Err
     Ok(PathBuf::from(text))
 }
 
+/// A path that is not empty, where one is written.
+pub(super) fn some_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    path(from).map(Some)
+}
+
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Count<const MIN: usize, const MAX: usize>(pub(super) usize);

@@ -11,7 +11,7 @@ use crate::io::wake::Waker;
 use crate::link::{self, Capacity, Links, Local, Network, Peer, Sessions};
 use crate::pki::{EpochKeys, Node as ListedNode, Role};
 use crate::pool::{self, Pool};
-use crate::replay::{self, EpochKey};
+use crate::replay;
 use crate::route;
 use crate::store::{self, Store};
 use crate::worker::rings::Inbox;
@@ -20,7 +20,7 @@ use crate::worker::tables::Tables;
 use crate::worker::{self, Rings, Worker};
 
 use super::control::{self, Control};
-use super::{Identity, NodeError, Options};
+use super::{FillWatch, Identity, NodeError, Options};
 
 /// Messages that a ring between two threads holds.
 const RING_MESSAGES: usize = 4096;
@@ -34,6 +34,8 @@ pub struct Node<P> {
     pub control: Control,
     /// Its workers.
     pub workers: Vec<Worker<P>>,
+    /// Its replay tables, watched.
+    pub fill: FillWatch,
 }
 
 /// Who wakes whom: the threads' wakers, made before the rings that use them.
@@ -73,6 +75,8 @@ pub fn assemble<P: Port>(
     let capacity = capacity(identity, options, neighbours.len())?;
     let links = links(identity, network.clone(), capacity, &neighbours, start, rng)?;
     let tables = Arc::new(tables(identity, options, &links, &neighbours, rng)?);
+    let epochs = identity.epochs.iter().map(|keys| keys.epoch);
+    let fill = FillWatch::new(epochs.zip(tables.keys.iter().map(|(_, key)| key.clone())));
     let slab = Slab::new(options.slots, consensus.geometry().datagram_bytes());
     let upcalls = Inbox::new(RING_MESSAGES, wakers.control.clone());
     let handed = wakers.workers.iter().map(|waker| Inbox::new(RING_MESSAGES, waker.clone()));
@@ -108,7 +112,7 @@ pub fn assemble<P: Port>(
         geometry: consensus.geometry(),
         neighbours: capacity.nodes,
     });
-    Ok(Node { control, workers })
+    Ok(Node { control, workers, fill })
 }
 
 fn capacity(identity: &Identity, options: &Options, nodes: usize) -> Result<Capacity, NodeError> {
@@ -160,13 +164,14 @@ fn tables(
     rng: &mut Rng,
 ) -> Result<Tables, NodeError> {
     let replay = replay::Options { packets_max: options.replay_packets_max };
-    let mut epoch_key = |keys: &EpochKeys| {
-        (route::epoch_byte(keys.epoch), Arc::new(EpochKey::new(keys.mix.clone(), replay, rng)))
+    let mut take = |keys: &EpochKeys| {
+        let key = identity.custody.take(keys, replay, rng)?;
+        Ok::<_, NodeError>((route::epoch_byte(keys.epoch), Arc::new(key)))
     };
     let parameters = identity.consensus.parameters();
     Ok(Tables {
         geometry: identity.consensus.geometry(),
-        keys: identity.epochs.iter().map(&mut epoch_key).collect(),
+        keys: identity.epochs.iter().map(&mut take).collect::<Result<_, _>>()?,
         links: neighbours
             .iter()
             .filter_map(|node| Some((node.id().0, links.index_of(&node.id().0)?)))

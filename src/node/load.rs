@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Identity, Options};
+use super::{Custody, Identity, Options};
 use crate::clock;
 use crate::config::{self, ConfigError, Detail, NodeFile};
 use crate::host;
 use crate::pki::{Consensus, ConsensusError, KeyError, KeyFolder};
+use crate::replay::MemoryError;
 
 /// Why the files do not make a node.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,17 @@ pub enum LoadError {
     /// A key file.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The memory of mix keys and replay tables.
+    #[error(transparent)]
+    Replay(#[from] MemoryError),
+    /// A mix key that ended with its replay table, or was never made.
+    #[error(
+        "there is no mix key of epoch {0} to go on with: it ends with its replay table, as it \
+         must, when the machine is started again or the memory is lost. The epoch needs a new \
+         key: remove epoch-{0}.key if it is there, run `mixline keygen --epoch {0}` on the key \
+         folder, and have the consensus made anew"
+    )]
+    KeyGone(u64),
 }
 
 impl LoadError {
@@ -49,6 +61,8 @@ impl LoadError {
             },
             LoadError::Consensus { source, .. } => source.exit_code(),
             LoadError::Key(error) => error.exit_code(),
+            LoadError::Replay(error) => error.exit_code(),
+            LoadError::KeyGone(_) => 66,
         }
     }
 }
@@ -77,8 +91,9 @@ impl Identity {
         let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
         let folder = KeyFolder::new(&file.keys);
         let keys = folder.node_keys()?;
-        let epochs = vec![folder.epoch_keys(consensus.epoch())?];
-        Ok(Identity { keys, epochs, consensus })
+        let custody = Custody::of(file, &keys.identity.id())?;
+        let epochs = vec![custody.load(consensus.epoch())?];
+        Ok(Identity { keys, epochs, custody, consensus })
     }
 }
 
@@ -92,6 +107,7 @@ impl Options {
             pin: file.workers.pin,
             slots: share(file.slots),
             packets_max: share(file.packets_max / workers),
+            replay_packets_max: file.replay_packets_max,
             lab: file.detail == Detail::Lab,
             ..Options::default()
         }

@@ -7,7 +7,7 @@ use std::thread;
 
 use super::control::Control;
 use super::notify::Notifier;
-use super::{Identity, Node, NodeError, Options, Start, Totals, Wakers, assemble};
+use super::{FillWatch, Identity, Node, NodeError, Options, Start, Totals, Wakers, assemble};
 use crate::clock::{self, Nanos};
 use crate::crypto::random::Rng;
 use crate::host;
@@ -72,7 +72,7 @@ pub fn run(
     let ports = open_ports(identity, options, address)?;
     let start = Start { now: clock::now(), wall: clock::wall() };
     let node = assemble(identity, options, ports, &wakers, start, &mut Rng::from_os())?;
-    let Node { mut control, workers } = node;
+    let Node { mut control, workers, mut fill } = node;
     let counts: Vec<Arc<Counts>> = workers.iter().map(|worker| worker.counts().clone()).collect();
     let halt = AtomicBool::new(false);
 
@@ -88,7 +88,8 @@ pub fn run(
             })
             .collect();
         let neighbours = identity.neighbours().map_or(0, |all| all.len());
-        serve(&mut control, &mut control_sleeper, &notifier, neighbours, stop);
+        let told = Told { notifier: &notifier, neighbours };
+        serve(&mut control, &mut fill, &mut control_sleeper, &told, stop);
         drain(&mut control, &counts, options.drain_max);
         halt.store(true, Ordering::Release);
         wakers.workers.iter().for_each(Waker::wake);
@@ -128,12 +129,18 @@ fn work<P: Port>(
     worker
 }
 
+/// Who is told of the links, and of how many.
+struct Told<'a> {
+    notifier: &'a Notifier,
+    neighbours: usize,
+}
+
 /// The control thread's work until somebody asks it to stop.
 fn serve(
     control: &mut Control,
+    fill: &mut FillWatch,
     sleeper: &mut Sleeper,
-    notifier: &Notifier,
-    neighbours: usize,
+    &Told { notifier, neighbours }: &Told<'_>,
     stop: &Stop,
 ) {
     notifier.tell("READY=1");
@@ -149,9 +156,10 @@ fn serve(
             notifier.tell(CONNECTED);
             connected = true;
         }
+        fill.tick(clock::now());
         if work == 0 {
             let now = clock::now();
-            sleeper.rest(now, control.next_deadline(now));
+            sleeper.rest(now, control.next_deadline(now).min(fill.next_deadline()));
         }
     }
     notifier.tell("STOPPING=1");

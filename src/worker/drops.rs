@@ -24,6 +24,8 @@ pub enum Refusal {
     BadTail,
     /// No key for the epoch that the sender chose is in force or in grace.
     UnknownEpoch,
+    /// The epoch's replay table is too full to tell replays from others.
+    KeyClosed,
     /// The next hop is no neighbour of this node.
     UnknownNextHop,
     /// The sender's delay is longer than 28 means.
@@ -46,9 +48,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 11] = [
+    pub const ALL: [Refusal; 12] = [
         Refusal::BadTail,
         Refusal::UnknownEpoch,
+        Refusal::KeyClosed,
         Refusal::UnknownNextHop,
         Refusal::DelayTooLong,
         Refusal::NotDelivering,
@@ -65,6 +68,7 @@ impl Refusal {
         match self {
             Refusal::BadTail => "bad_tail",
             Refusal::UnknownEpoch => "unknown_epoch",
+            Refusal::KeyClosed => "key_closed",
             Refusal::UnknownNextHop => "unknown_next_hop",
             Refusal::DelayTooLong => "delay_too_long",
             Refusal::NotDelivering => "not_delivering",

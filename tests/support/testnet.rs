@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mixline::clock::{Nanos, UnixMicros};
 use mixline::crypto::random::Rng;
-use mixline::node::Identity;
+use mixline::node::{Custody, Identity};
 use mixline::pki::{
     Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
     Parameters, PlacedMix, Rate, Rates, Role, SigningKey, TrustAnchor,
@@ -58,7 +58,12 @@ pub(crate) fn identities(shape: &Shape, now: UnixMicros, rng: &mut Rng) -> Vec<I
         .collect();
     let consensus = Arc::new(consensus(shape, &descriptors, mixes, now, rng));
     keys.into_iter()
-        .map(|(keys, epoch)| Identity { keys, epochs: vec![epoch], consensus: consensus.clone() })
+        .map(|(keys, epoch)| Identity {
+            keys,
+            epochs: vec![epoch],
+            custody: Custody::anonymous(),
+            consensus: consensus.clone(),
+        })
         .collect()
 }
 
