@@ -164,8 +164,8 @@ impl Memory {
     /// When the folder there is open to others.
     pub fn choose(name: &str) -> Result<Self, MemoryError> {
         let service = std::env::var_os("RUNTIME_DIRECTORY");
-        let service = service.iter().flat_map(std::env::split_paths).next();
-        let places = service.into_iter().chain([SERVICE_FOLDER.into(), SHARED_FOLDER.into()]);
+        let service = service.iter().flat_map(std::env::split_paths);
+        let places = service.chain([SERVICE_FOLDER.into(), SHARED_FOLDER.into()]);
         for place in places.filter(|place: &PathBuf| place.is_dir()) {
             if is_in_memory(&place)? && is_writable(&place) {
                 return Self::in_folder(&place.join(format!("mixline-{name}")));
