@@ -54,6 +54,7 @@ impl Custody {
     /// # Errors
     /// When another process uses the memory, or something cannot be erased.
     pub fn sweep(&self) -> Result<Vec<MemoryError>, LoadError> {
+        self.memory.claim()?;
         let mut dead = Vec::new();
         for epoch in self.memory.epochs()? {
             match self.memory.secret(epoch) {

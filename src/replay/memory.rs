@@ -263,8 +263,12 @@ impl Memory {
         self.folder.as_ref().map(|folder| folder.join(format!("epoch-{epoch}")))
     }
 
-    /// Makes the folder if there is none, and keeps other processes away from it.
-    fn claim(&self) -> Result<(), MemoryError> {
+    /// Makes the folder if there is none, and keeps other processes away from it as long as this
+    /// lives; whatever changes something here does so by itself.
+    ///
+    /// # Errors
+    /// When it cannot be made, is open to others, or another process has it.
+    pub fn claim(&self) -> Result<(), MemoryError> {
         let (Some(folder), None) = (&self.folder, self.lock.get()) else { return Ok(()) };
         let failed = |source| MemoryError::io(folder, source);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
