@@ -15,7 +15,8 @@ pub use client::{ClientFile, GatewayChoice, GatewayChoiceError};
 pub use error::{ConfigError, Fault};
 pub use keys::{CLIENT_KEYS, Change, Key, NETWORK_KEYS, NODE_KEYS, example};
 pub use network::{load_anchor, parse_anchor};
-pub use node::{Detail, LogLevel, NodeFile, PortMode, Workers};
+pub use node::{Detail, LogLevel, Metrics, NodeFile, PortMode, Workers};
+pub use values::Prefix;
 
 use std::path::Path;
 

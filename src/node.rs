@@ -6,12 +6,17 @@
 mod assemble;
 pub mod control;
 mod custody;
+mod exposition;
 mod fill;
 mod load;
+mod monitor;
 mod notify;
 mod run;
+mod standing;
 mod totals;
+mod window;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::Nanos;
@@ -25,9 +30,11 @@ use crate::worker::{self, tables::EPOCHS_MAX};
 pub use assemble::{Node, Start, Wakers, assemble};
 pub use control::Control;
 pub use custody::Custody;
+pub use exposition::{METRICS, Metric, Tier};
 pub use fill::{FillWatch, Level};
 pub use load::{LoadError, load_consensus};
-pub use run::{CONNECTED, Stop, run};
+pub use run::{CONNECTED, Faces, Stop, run};
+pub use standing::{InForce, Standing};
 pub use totals::Totals;
 
 /// What an operator may choose of a node.
@@ -107,6 +114,14 @@ pub enum NodeError {
     /// Its port cannot be opened.
     #[error(transparent)]
     Port(#[from] OpenError),
+    /// Its metrics cannot be asked for.
+    #[error("cannot listen for metrics on {address}: {source}: use another metrics.listen")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Its memory plan does not hold.
     #[error(
         "{slots} slots of packet memory cannot hold {workers} pools of {packets_max} packets: \
@@ -196,22 +211,27 @@ impl Options {
         }
     }
 
+    /// Bytes for packets, and for the replay tables of all epochs in force.
+    pub fn memory_bytes(&self, geometry: Geometry) -> (u64, u64) {
+        let packets = u64::from(self.slots) * geometry.datagram_bytes() as u64;
+        let table = replay::Options { packets_max: self.replay_packets_max }.table_bytes();
+        (packets, table.saturating_mul(EPOCHS_MAX as u64))
+    }
+
     /// The memory that the node takes, term by term, for people.
     ///
     /// # Errors
     /// [`NodeError::MachineMemory`] when the machine has less.
     pub fn memory_plan(&self, geometry: Geometry) -> Result<String, NodeError> {
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let packets = u64::from(self.slots) * geometry.datagram_bytes() as u64;
-        let replay = replay::Options { packets_max: self.replay_packets_max }.table_bytes();
-        let tables = EPOCHS_MAX as u64;
-        let sum = packets.saturating_add(replay.saturating_mul(tables));
+        let (packets, tables) = self.memory_bytes(geometry);
+        let sum = packets.saturating_add(tables);
         let plan = format!(
-            "packet memory {:.0} MiB ({} slots), replay tables {tables} of {:.0} MiB each, \
-             {:.0} MiB in all",
+            "packet memory {:.0} MiB ({} slots), {EPOCHS_MAX} replay tables {:.0} MiB, {:.0} MiB \
+             in all",
             mebibytes(packets),
             self.slots,
-            mebibytes(replay),
+            mebibytes(tables),
             mebibytes(sum),
         );
         match host::memory_bytes() {

@@ -245,8 +245,9 @@ fn a_mix_that_is_killed_twenty_times_under_load_forwards_no_packet_twice() {
     let late = forwarded.take(&mut both);
     let totals = mix.totals();
     let replays = totals["drops"]["sphinx replay"].as_u64().unwrap_or(0);
-    assert!(replays as usize + late > sent.len() * 9 / 10, "{replays} replays and {late} late");
-    assert!(replays as usize > sent.len() * 8 / 10, "{replays} replays: {totals}");
+    let all = sent.len() as u64;
+    assert!(replays + late as u64 > all * 9 / 10, "{replays} replays and {late} late of {all}");
+    assert!(replays > all * 8 / 10, "{replays} replays of {all}: {totals}");
     assert!(forwarded.0.len() > sent.len() / 2, "{} of {}", forwarded.0.len(), sent.len());
 }
 
@@ -260,6 +261,19 @@ fn used(name: &str, subnet: u8) -> (World, Vec<u8>) {
     assert!(wait(&mut both, |both| both[1].received.len() == 1), "it is forwarded");
     mix.kill();
     (world, packet)
+}
+
+#[test]
+fn the_test_would_see_a_replay_if_the_table_were_lost_alone() {
+    let (mut world, packet) = used("lost", 8);
+    let table = OpenOptions::new().write(true).open(world.table()).expect("the table");
+    let bytes = table.metadata().expect("its size").len();
+    let (header, lanes) = (4096, usize::try_from(bytes - 4096).expect("it is small"));
+    table.write_all_at(&vec![0; lanes], header).expect("it can be written");
+    let _mix = world.start();
+    let mut both = world.neighbours();
+    both[0].send(&packet);
+    assert!(wait(&mut both, |both| both[1].received.len() == 1), "it comes again");
 }
 
 /// That the key is gone with its table, whatever of the two was lost, and nobody can use it.

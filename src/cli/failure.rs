@@ -98,7 +98,9 @@ impl From<NodeError> for Failure {
             NodeError::Replay(ref source) => {
                 Failure { status: source.exit_code(), message: error.to_string() }
             }
-            NodeError::Notify(_) => Failure::new(Status::Unavailable, error),
+            NodeError::Notify(_) | NodeError::Metrics { .. } => {
+                Failure::new(Status::Unavailable, error)
+            }
             _ => Failure::new(Status::Configuration, error),
         }
     }

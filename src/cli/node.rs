@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 use super::{Failure, Status, print};
 use crate::config::{LogLevel, NodeFile};
 use crate::host::{self, Machine};
-use crate::node::{self, Custody, Identity, Stop};
+use crate::node::{self, Custody, Faces, Identity, Stop};
 use crate::pki::KeyFolder;
 
 #[derive(Debug, Args)]
@@ -55,7 +55,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     );
     tracing::info!("{}", identity.custody.memory());
     tracing::info!("{}", Machine::look(crate::crypto::tier()));
-    let totals = node::run(&identity, &options, address, &stop)?;
+    let faces = Faces { address, metrics: file.metrics.as_ref() };
+    let totals = node::run(&identity, &options, &faces, &stop)?;
     tracing::info!("stopped");
     if options.lab {
         print(&format!("{}\n", serde_json::to_string(&totals).unwrap_or_default()))?;

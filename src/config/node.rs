@@ -1,7 +1,7 @@
 //! The file of a node, `mixline.toml`.
 
 use super::error::Source;
-use super::values::{self, Count};
+use super::values::{self, Count, Prefix};
 use super::{ConfigError, read};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -48,6 +48,8 @@ pub struct NodeFile {
     pub replay_packets_max: u64,
     /// How exactly the node says what it counted.
     pub detail: Detail,
+    /// Where it says so, if anywhere.
+    pub metrics: Option<Metrics>,
     /// What is logged.
     pub log: LogLevel,
 }
@@ -80,6 +82,7 @@ impl NodeFile {
             replay_folder: replay.folder.map(|folder| source.beside(&folder)),
             replay_packets_max: replay.packets_max.0 as u64,
             detail: metrics.detail,
+            metrics: metrics_listener(&metrics, source)?,
             log: log.level,
         })
     }
@@ -103,6 +106,15 @@ pub enum PortMode {
     Auto,
     /// UDP sockets.
     Udp,
+}
+
+/// Where a node says how it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Who may ask besides this machine itself.
+    pub allow: Vec<Prefix>,
 }
 
 /// How exactly a node says what it counted.
@@ -225,6 +237,8 @@ impl Default for ReplayText {
 #[serde(deny_unknown_fields, default)]
 struct MetricsText {
     detail: Detail,
+    listen: Option<Spanned<String>>,
+    allow: Vec<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -243,6 +257,30 @@ fn listen(
         return Err(source.fault(written.span(), message));
     }
     values::each(written.get_ref(), "node.listen", source, values::listen)
+}
+
+/// Who may ask for metrics is said in full: on loopback this machine, elsewhere those named.
+fn metrics_listener(
+    metrics: &MetricsText,
+    source: Source<'_>,
+) -> Result<Option<Metrics>, ConfigError> {
+    let allow = values::each(&metrics.allow, "metrics.allow", source, values::prefix)?;
+    let Some(written) = &metrics.listen else { return Ok(None) };
+    let fault = |message: &str| Err(source.fault(written.span(), message.to_owned()));
+    let listen = match values::listen(written.get_ref()) {
+        Ok(listen) => listen,
+        Err(message) => return fault(&format!("{message} in `metrics.listen`")),
+    };
+    if !listen.ip().is_loopback() && allow.is_empty() {
+        return fault(
+            "`metrics.listen` is not on loopback: name those who may ask in `metrics.allow`, or \
+             listen on 127.0.0.1",
+        );
+    }
+    if !listen.ip().is_loopback() && metrics.detail == Detail::Lab {
+        return fault("`metrics.detail` \"lab\" is refused unless `metrics.listen` is on loopback");
+    }
+    Ok(Some(Metrics { listen, allow }))
 }
 
 /// The pool's quota: what was written, or three quarters of the slots. The rest is for packets

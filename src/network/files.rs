@@ -6,11 +6,14 @@ use crate::pki::{KeyFolder, MailboxKeys, SigningKey, TrustAnchor};
 use data_encoding::HEXLOWER;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Slots of a node that shares its machine with the whole network: about 23 MB.
 const SLOTS: usize = 1 << 14;
+
+/// The TCP port of every node's metrics.
+const METRICS_PORT: u16 = 9477;
 
 /// The folder of a network.
 pub(super) struct Files {
@@ -93,6 +96,8 @@ impl Files {
         let node = self.node(name);
         fs::create_dir_all(&node).map_err(|source| InitError::Io { path: node, source })?;
         keys.create()?;
+        let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let metrics_ip = if address.ip().is_loopback() { address.ip() } else { loopback };
         let values = [
             ("node.network", quoted("../../network.toml")),
             ("node.consensus", quoted("../../consensus.cbor")),
@@ -102,6 +107,7 @@ impl Files {
             ("workers.pin", "false".into()),
             ("memory.slots", SLOTS.to_string()),
             ("metrics.detail", quoted(if address.ip().is_loopback() { "lab" } else { "private" })),
+            ("metrics.listen", quoted(&SocketAddr::new(metrics_ip, METRICS_PORT).to_string())),
             ("mix.packets_max", (SLOTS / 4 * 3).to_string()),
         ];
         let heading = format!("The mixline node {name}.");

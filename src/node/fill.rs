@@ -47,6 +47,11 @@ impl FillWatch {
         FillWatch { keys, next: Nanos::ZERO }
     }
 
+    /// The keys, each with its epoch.
+    pub fn keys(&self) -> Vec<(u64, Arc<EpochKey>)> {
+        self.keys.iter().map(|(epoch, key, _)| (*epoch, key.clone())).collect()
+    }
+
     /// Looks at every table, if it is time to; closes the key of one that is too full.
     pub fn tick(&mut self, now: Nanos) {
         if now < self.next {

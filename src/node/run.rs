@@ -6,9 +6,15 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use super::control::Control;
+use super::exposition::{Exposition, Sources};
+use super::monitor::{Listener, Monitor};
 use super::notify::Notifier;
-use super::{FillWatch, Identity, Node, NodeError, Options, Start, Totals, Wakers, assemble};
+use super::{
+    FillWatch, Identity, InForce, Node, NodeError, Options, Standing, Start, Totals, Wakers,
+    assemble,
+};
 use crate::clock::{self, Nanos};
+use crate::config::Metrics;
 use crate::crypto::random::Rng;
 use crate::host;
 use crate::io::Port;
@@ -53,14 +59,23 @@ impl Stop {
     }
 }
 
-/// Runs a node on UDP sockets at `address` until `stop`; returns what it counted.
+/// Where a node is to be found.
+#[derive(Clone, Copy, Debug)]
+pub struct Faces<'a> {
+    /// By packets.
+    pub address: SocketAddr,
+    /// By those who ask how it stands.
+    pub metrics: Option<&'a Metrics>,
+}
+
+/// Runs a node on UDP sockets until `stop`; returns what it counted.
 ///
 /// # Errors
 /// When it cannot start: a wrong identity, an address that is taken, too little memory.
 pub fn run(
     identity: &Identity,
     options: &Options,
-    address: SocketAddr,
+    faces: &Faces<'_>,
     stop: &Stop,
 ) -> Result<Totals, NodeError> {
     let notifier = Notifier::from_environment().map_err(NodeError::Notify)?;
@@ -69,12 +84,26 @@ pub fn run(
     let (sleepers, workers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     let wakers = Wakers { control: control_waker.clone(), workers };
     stop.wakes(control_waker);
-    let ports = open_ports(identity, options, address)?;
+    let ports = open_ports(identity, options, faces.address)?;
+    let listener = faces.metrics.map(Listener::open).transpose()?;
     let start = Start { now: clock::now(), wall: clock::wall() };
     let node = assemble(identity, options, ports, &wakers, start, &mut Rng::from_os())?;
     let Node { mut control, workers, mut fill } = node;
     let counts: Vec<Arc<Counts>> = workers.iter().map(|worker| worker.counts().clone()).collect();
     let halt = AtomicBool::new(false);
+    let in_force = InForce { consensus: identity.consensus.clone(), keys: fill.keys() };
+    let standing = Arc::new(Standing::new(in_force));
+    let sources = Sources {
+        standing: standing.clone(),
+        workers: counts.clone(),
+        control: control.counts().clone(),
+        memory_bytes: options.memory_bytes(identity.consensus.geometry()),
+        outlives_process: identity.custody.memory().outlives_process(),
+        lab: options.lab,
+    };
+    let exposition = Exposition::new(sources, clock::now());
+    let monitor = listener.map(|listener| Monitor::start(listener, exposition, wakers.clone()));
+    let monitor = monitor.transpose()?;
 
     let workers = thread::scope(|scope| {
         let threads: Vec<_> = workers
@@ -87,14 +116,17 @@ pub fn run(
                 scope.spawn(move || work(worker, sleeper, core, halt))
             })
             .collect();
-        let neighbours = identity.neighbours().map_or(0, |all| all.len());
-        let told = Told { notifier: &notifier, neighbours };
+        let told = Told { notifier: &notifier, standing: &standing };
+        standing.links.set(identity.neighbours().map_or(0, |all| all.len()) as u64);
         serve(&mut control, &mut fill, &mut control_sleeper, &told, stop);
-        drain(&mut control, &counts, options.drain_max);
+        drain(&mut control, &counts, &standing, options.drain_max);
         halt.store(true, Ordering::Release);
         wakers.workers.iter().for_each(Waker::wake);
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
     });
+    if let Some(monitor) = monitor {
+        monitor.stop();
+    }
     let ports: Vec<_> = workers.iter().map(|worker| *worker.port().counters()).collect();
     Ok(Totals::of_node(identity.consensus.geometry(), &ports, &counts, &control))
 }
@@ -122,17 +154,19 @@ fn work<P: Port>(
     }
     while !halt.load(Ordering::Acquire) {
         if worker.turn(clock::now()) == 0 {
-            sleeper.sleep(worker.port(), clock::now(), worker.next_due());
+            let from = clock::now();
+            sleeper.sleep(worker.port(), from, worker.next_due());
+            worker.counts().asleep_ns.add((clock::now() - from).0);
         }
     }
     worker.stop();
     worker
 }
 
-/// Who is told of the links, and of how many.
+/// Who is told how the node stands.
 struct Told<'a> {
     notifier: &'a Notifier,
-    neighbours: usize,
+    standing: &'a Standing,
 }
 
 /// The control thread's work until somebody asks it to stop.
@@ -140,14 +174,17 @@ fn serve(
     control: &mut Control,
     fill: &mut FillWatch,
     sleeper: &mut Sleeper,
-    &Told { notifier, neighbours }: &Told<'_>,
+    &Told { notifier, standing }: &Told<'_>,
     stop: &Stop,
 ) {
     notifier.tell("READY=1");
-    let (mut told, mut connected) = (usize::MAX, false);
+    let neighbours = standing.links.value();
+    let (mut told, mut connected) = (u64::MAX, false);
     while !stop.is_requested() {
         let work = control.turn(clock::now(), clock::wall());
-        let up = control.links_up();
+        standing.turns.add(1);
+        let up = control.links_up() as u64;
+        standing.links_up.set(up);
         if up != told {
             notifier.tell(&format!("STATUS={up} of {neighbours} links up"));
             told = up;
@@ -166,13 +203,15 @@ fn serve(
 }
 
 /// Takes in nothing more, lets what is mixed leave at its time, says goodbye.
-fn drain(control: &mut Control, counts: &[Arc<Counts>], drain_max: Nanos) {
+fn drain(control: &mut Control, counts: &[Arc<Counts>], standing: &Standing, drain_max: Nanos) {
+    standing.drain();
     control.tell_workers(|| Command::Drain);
     let start = clock::now();
     while counts.iter().any(|counts| counts.resident.value() > 0)
         && clock::now() - start < drain_max
     {
         control.turn(clock::now(), clock::wall());
+        standing.turns.add(1);
         thread::sleep(Nanos::from_millis(5).as_duration());
     }
     control.close(clock::now());

@@ -113,6 +113,20 @@ impl Reason {
         }
     }
 
+    /// Whether it says that something came a second time: who repeats a packet must not learn
+    /// where its copy went.
+    pub const fn is_replay(self) -> bool {
+        matches!(
+            self,
+            Reason::Link(link::Refusal::Replay) | Reason::Sphinx(sphinx::Refusal::Replay)
+        )
+    }
+
+    /// Whether it says that a ring between two threads was full, which is no user's traffic.
+    pub const fn is_full_ring(self) -> bool {
+        matches!(self, Reason::Worker(Refusal::HandOffFull | Refusal::ControlFull))
+    }
+
     fn index(self) -> usize {
         match self {
             Reason::Link(refusal) => refusal.index(),
