@@ -1,203 +1,20 @@
 //! What a mix has seen outlives the process and not the power: a real process, killed under load.
 
+#[path = "support/mix.rs"]
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod mix;
 #[path = "support/neighbour.rs"]
 mod neighbour;
 
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
 
-use mixline::clock::{self, Nanos};
-use mixline::config::NodeFile;
-use mixline::crypto::random::Rng;
+use mixline::clock::Nanos;
 use mixline::crypto::sha256;
-use mixline::host;
-use mixline::network::{self, Summary};
-use mixline::node::load_consensus;
-use mixline::pki::{Consensus, Rate, Rates};
-use mixline::route;
-use mixline::sphinx::{self, Destination, Identifier, Itinerary, RouteHop, Version};
 
+use mix::{DELAY, World, send, wait, work_for};
 use neighbour::Neighbour;
-
-/// How long something may take that must come.
-const PATIENCE: Nanos = Nanos::from_secs(30);
-/// What the packets wait in the mix: so long that a kill finds many inside.
-const DELAY: Nanos = Nanos::from_millis(20);
-
-/// The network of a mix under test: everything in one folder in memory, removed at the end.
-struct World {
-    folder: PathBuf,
-    summary: Summary,
-    consensus: Arc<Consensus>,
-    rng: Rng,
-}
-
-impl World {
-    fn new(name: &str, subnet: u8) -> Self {
-        let folder = Path::new("/dev/shm").join(format!("mixline-{name}-{}", std::process::id()));
-        fs::create_dir(&folder).expect("shared memory to work in");
-        let options = network::Options {
-            addresses: [127, 75, subnet, 0].into(),
-            // Nothing but the test's own packets.
-            rates: Rates { payload: Rate::per_second(1), ..Rates::default() },
-            ..network::Options::new(folder.join("network"))
-        };
-        let mut rng = Rng::from_seed([subnet; 32]);
-        let summary = network::init(&options, &mut rng, clock::wall()).expect("a network");
-        let consensus = load_consensus(&summary.anchor, &summary.consensus).expect("it is valid");
-        World { folder, summary, consensus: Arc::new(consensus), rng }
-    }
-
-    fn config(&self, node: &str) -> PathBuf {
-        let found = self.summary.nodes.iter().find(|made| made.name == node);
-        found.expect("such a node").config.clone()
-    }
-
-    fn keys(&self) -> PathBuf {
-        self.config("mix-1-1").with_file_name("keys")
-    }
-
-    /// The file with the mix key and the replay table of the mix under test.
-    fn table(&self) -> PathBuf {
-        let id = self.consensus.node_named("mix-1-1").expect("it is listed").id().to_string();
-        self.folder.join(format!("mixline-{}", &id[..16])).join("epoch-1")
-    }
-
-    /// Starts the mix under test.
-    fn start(&self) -> Mix {
-        let child = Command::new(env!("CARGO_BIN_EXE_mixline"))
-            .args(["run", "--die-with-parent"])
-            .arg(self.config("mix-1-1"))
-            .env("RUNTIME_DIRECTORY", &self.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        Mix(child.expect("the program starts"))
-    }
-
-    /// The nodes before and behind the mix, linked to it: packets pass.
-    fn neighbours(&mut self) -> [Neighbour; 2] {
-        let mix = self.consensus.node_named("mix-1-1").expect("it is listed");
-        let mut both = ["gateway-1", "mix-2-1"].map(|name| {
-            let file = NodeFile::load(&self.config(name)).expect("it was made");
-            Neighbour::start(&file, mix)
-        });
-        let up = wait(&mut both, |both| both.iter().all(Neighbour::is_up));
-        assert!(up, "the links come up");
-        // A session that the mix answered serves it only once it was confirmed.
-        for _ in 0..100 {
-            both[0].send(&self.packet());
-            work_for(&mut both, Nanos::from_millis(50));
-            if both[1].received.drain(..).count() > 0 {
-                break;
-            }
-        }
-        both
-    }
-
-    /// A new packet over the mix under test and the neighbour behind it.
-    fn packet(&mut self) -> Vec<u8> {
-        let route: Vec<RouteHop> = ["mix-1-1", "mix-2-1", "mix-3-1", "gateway-2"]
-            .iter()
-            .map(|name| {
-                let node = self.consensus.node_named(name).expect("it is listed");
-                let public_key = *node.mix_public(1).expect("it has a key");
-                RouteHop { address: node.id().0, public_key, delay_ns: DELAY.0 }
-            })
-            .collect();
-        let itinerary = Itinerary {
-            route: &route,
-            destination: Destination::default(),
-            identifier: Identifier::default(),
-            version: Version::SingleSeed,
-        };
-        let geometry = self.consensus.geometry();
-        let mut frame = vec![0; geometry.frame_bytes()];
-        let packet = &mut frame[..geometry.packet_bytes()];
-        sphinx::build(b"once", &itinerary, &mut self.rng, packet).expect("a good route");
-        frame[geometry.packet_bytes()] = route::epoch_byte(1);
-        frame
-    }
-
-    fn packets(&mut self, count: usize) -> Vec<Vec<u8>> {
-        (0..count).map(|_| self.packet()).collect()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// The process under test, killed at its end.
-struct Mix(Child);
-
-impl Mix {
-    /// SIGKILL.
-    fn kill(mut self) {
-        self.0.kill().expect("it is ours");
-        self.0.wait().expect("it ends");
-    }
-
-    /// SIGTERM; what it counted under `drops`, in its last line.
-    fn totals(mut self) -> serde_json::Value {
-        host::terminate(self.0.id());
-        let mut line = String::new();
-        let output = self.0.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut line).expect("it prints its totals");
-        assert!(self.0.wait().expect("it ends").success());
-        serde_json::from_str(&line).expect("totals in JSON")
-    }
-
-    /// Exit status and log of a process that does not want to run.
-    fn refusal(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        let output = self.0.stderr.as_mut().expect("it is piped");
-        output.read_to_string(&mut log).expect("a log");
-        (self.0.wait().expect("it ends").code(), log)
-    }
-}
-
-impl Drop for Mix {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Lets both neighbours work until `done`, or until it has taken too long.
-fn wait(both: &mut [Neighbour; 2], done: impl Fn(&[Neighbour; 2]) -> bool) -> bool {
-    let start = clock::now();
-    while !done(both) && clock::now() - start < PATIENCE {
-        both.iter_mut().for_each(Neighbour::turn);
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    done(both)
-}
-
-fn work_for(both: &mut [Neighbour; 2], span: Nanos) {
-    let end = clock::now() + span;
-    while clock::now() < end {
-        both.iter_mut().for_each(Neighbour::turn);
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Hands in `packets` as fast as a socket's buffer lets all of them through.
-fn send(both: &mut [Neighbour; 2], packets: &[Vec<u8>]) {
-    for some in packets.chunks(32) {
-        some.iter().for_each(|packet| both[0].send(packet));
-        work_for(both, Nanos::from_millis(2));
-    }
-}
 
 /// The packets that the mix has sent on, of which none may come twice.
 #[derive(Default)]
@@ -292,6 +109,19 @@ fn a_mix_key_is_not_on_the_disk_once_it_is_in_use() {
 }
 
 #[test]
+fn keys_of_epochs_that_are_over_are_erased_everywhere() {
+    let (mut world, _) = used("over", 9);
+    let old = world.table().with_file_name("epoch-0");
+    fs::copy(world.table(), &old).expect("there is memory");
+    let kem = world.keys().join("epoch-0.key");
+    fs::copy(world.keys().join("epoch-1.key"), &kem).expect("there is room");
+    let _mix = world.start();
+    let _both = world.neighbours();
+    assert!(!old.exists() && !kem.exists());
+    assert!(world.table().exists() && world.keys().join("epoch-1.key").exists());
+}
+
+#[test]
 fn a_key_of_before_a_power_loss_is_gone() {
     let (world, _) = used("power", 3);
     fs::remove_file(world.table()).expect("memory is lost");
@@ -327,11 +157,7 @@ fn a_damaged_table_is_discarded_with_its_key() {
 #[test]
 fn a_key_whose_table_is_full_takes_nothing_more_also_after_a_restart() {
     let mut world = World::new("full", 6);
-    let config = world.config("mix-1-1");
-    let text = fs::read_to_string(&config).expect("a configuration");
-    let small = text.replace("#packets_max = 8000000", "packets_max = 300");
-    assert_ne!(small, text);
-    fs::write(&config, small).expect("it can be written");
+    world.configure("#packets_max = 8000000", "packets_max = 300");
     let mix = world.start();
     let mut both = world.neighbours();
     let packets = world.packets(800);
@@ -344,6 +170,7 @@ fn a_key_whose_table_is_full_takes_nothing_more_also_after_a_restart() {
     send(&mut both, &more);
     work_for(&mut both, Nanos::from_millis(200));
     assert_eq!(both[1].received.len(), forwarded, "the key is closed");
+    assert_eq!(world.ask("/readyz"), (503, "the key of epoch 1 is closed\n".to_owned()));
     let totals = mix.totals();
     let drops = |reason: &str| totals["drops"][reason].as_u64().unwrap_or(0);
     assert!(drops("sphinx replay_table_full") > 0, "{totals}");

@@ -36,6 +36,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     start_log(file.log);
     sweep(&file)?;
     let identity = Identity::load(&file)?;
+    if let Some(oldest) = identity.epochs.iter().map(|keys| keys.epoch).min() {
+        identity.custody.forget_before(oldest)?;
+    }
     let options = node::Options::of(&file);
     options.check_lab(&identity)?;
     options.memory_plan(identity.consensus.geometry())?;

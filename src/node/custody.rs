@@ -125,4 +125,16 @@ impl Custody {
         }
         Ok(())
     }
+
+    /// Erases the keys of all epochs before `epoch`: their grace is over.
+    ///
+    /// # Errors
+    /// When something cannot be erased.
+    pub fn forget_before(&self, epoch: u64) -> Result<(), LoadError> {
+        let mut epochs = self.memory.epochs()?;
+        if let Some(folder) = &self.folder {
+            epochs.extend(folder.epochs()?);
+        }
+        epochs.into_iter().filter(|&of| of < epoch).try_for_each(|of| self.forget(of))
+    }
 }

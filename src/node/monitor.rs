@@ -205,16 +205,18 @@ async fn unhealthy(desk: &Desk) -> Option<String> {
             sleep(HEARTBEAT_LOOK).await;
         }
     };
-    timeout(HEARTBEAT_MAX, moved).await.is_err().then(|| {
-        let after = desk.turns();
-        let mut threads = after.iter().zip(&before).enumerate();
-        let stuck = threads.find(|(_, (now, before))| now == before);
-        match stuck {
-            Some((number, _)) if number < before.len() - 1 => {
-                format!("worker {number} does not move")
-            }
-            _ => "the control thread does not move".to_owned(),
-        }
+    // Whether it came in time is seen below: a thread may move in the last moment.
+    let _ = timeout(HEARTBEAT_MAX, moved).await;
+    stuck(&before, &desk.turns())
+}
+
+/// The first thread that took no turn between two looks, if there is one.
+fn stuck(before: &[u64], after: &[u64]) -> Option<String> {
+    let workers = before.len() - 1;
+    let stuck = before.iter().zip(after).position(|(before, after)| before == after)?;
+    Some(match stuck {
+        worker if worker < workers => format!("worker {worker} does not move"),
+        _ => "the control thread does not move".to_owned(),
     })
 }
 
@@ -256,4 +258,24 @@ fn text(status: StatusCode, said: impl Into<String>, kind: &'static str) -> Answ
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_takes_no_turn_is_named() {
+        assert_eq!(stuck(&[1, 2, 3], &[2, 3, 4]), None);
+        assert_eq!(stuck(&[1, 2, 3], &[2, 2, 4]).unwrap(), "worker 1 does not move");
+        assert_eq!(stuck(&[1, 2, 3], &[2, 3, 3]).unwrap(), "the control thread does not move");
+    }
+
+    #[test]
+    fn only_this_machine_may_ask_unless_others_are_named() {
+        let local: SocketAddr = "127.0.0.9:1".parse().unwrap();
+        let mapped: SocketAddr = "[::ffff:127.0.0.1]:1".parse().unwrap();
+        let other: SocketAddr = "192.0.2.7:1".parse().unwrap();
+        assert!(may_ask(local, &[]) && may_ask(mapped, &[]) && !may_ask(other, &[]));
+    }
 }

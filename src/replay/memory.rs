@@ -395,8 +395,8 @@ fn check_owner(path: &Path) -> Result<(), MemoryError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
+    use crate::replay::Verdict;
     use std::os::unix::fs::PermissionsExt as _;
 
     const OPTIONS: Options = Options { packets_max: 1000 };
