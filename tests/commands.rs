@@ -268,6 +268,8 @@ fn standing_demo(folder: &Folder) -> (Process, Vec<u32>) {
     let mut log = BufReader::new(demo.0.stderr.take().expect("it is piped")).lines();
     let stands = log.any(|line| line.is_ok_and(|line| line.contains("until Ctrl-C")));
     assert!(stands, "the network comes up");
+    // It has more to say, and would not survive that nobody hears it.
+    std::thread::spawn(move || log.for_each(drop));
     let children = children_of(demo.0.id());
     assert!(children.len() >= 8, "{children:?}");
     (demo, children)
