@@ -62,6 +62,10 @@ pub struct Counts {
     pub resident: Gauge,
     /// Turns taken: the worker's heartbeat.
     pub turns: Counter,
+    /// Nanoseconds that the worker has slept.
+    pub asleep_ns: Counter,
+    /// Datagrams that the kernel dropped before the port saw them.
+    pub kernel_dropped: Gauge,
     /// Packets dropped, by reason.
     pub drops: Drops,
 }
@@ -156,6 +160,7 @@ impl<P: Port> Worker<P> {
         work += self.collect(now); //           7 mix: packets of our links, from every worker
         work += self.send(now); //              8 seal and 9 send what is due, shuffled
         self.counts.resident.set(self.pool.len() as u64);
+        self.counts.kernel_dropped.set(self.port.counters().kernel_dropped);
         self.counts.turns.add(1);
         work
     }

@@ -1,6 +1,6 @@
 //! The demo's network: its files, its node processes, its clients.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
@@ -71,10 +71,11 @@ impl Network {
             authority.as_ref(),
         ];
         let authority = Process::start("authority", &folder.0, arguments, &[])?;
+        let tables = folder.for_tables();
         let mut nodes = Vec::new();
         for NodeSummary { name, config, .. } in &made.nodes {
             let arguments = [OsStr::new("run"), "--die-with-parent".as_ref(), config.as_ref()];
-            let environment = [("NOTIFY_SOCKET", socket.as_ref())];
+            let environment = [("NOTIFY_SOCKET", socket.as_ref()), ("RUNTIME_DIRECTORY", &*tables)];
             nodes.push(Process::start(name, &folder.0, arguments, &environment)?);
         }
         let (users, client_config) = (Vec::new(), made.client);
@@ -227,17 +228,26 @@ fn authority_at(base: Ipv4Addr) -> SocketAddr {
     (Ipv4Addr::new(a, b, c, host), port).into()
 }
 
-/// The folder of the network's files, removed at the end.
-struct Folder(PathBuf);
+/// The folders of the network's files and of its replay tables, removed at the end.
+struct Folder(PathBuf, PathBuf);
 
 impl Folder {
     fn new() -> Result<Self, DemoError> {
         let name = format!("mixline-demo-{:016x}", Rng::from_os().next_u64());
-        let path = std::env::temp_dir().join(name);
-        match private_folder(&path) {
-            Ok(()) => Ok(Folder(path)),
-            Err(source) => Err(DemoError::Folder { path, source }),
-        }
+        let path = std::env::temp_dir().join(&name);
+        private_folder(&path).map_err(|source| DemoError::Folder { path: path.clone(), source })?;
+        // Where there is no such memory, nodes find that out and say what they do instead.
+        let tables = Path::new("/dev/shm").join(name);
+        let _ = private_folder(&tables);
+        Ok(Folder(path, tables))
+    }
+
+    /// Where replay tables may lie, the first that is in memory.
+    fn for_tables(&self) -> OsString {
+        let mut folders = self.0.clone().into_os_string();
+        folders.push(":");
+        folders.push(&self.1);
+        folders
     }
 }
 
@@ -245,6 +255,7 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // What cannot be removed is a temporary file less to worry about at the next boot.
         let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.1);
     }
 }
 

@@ -8,11 +8,14 @@ use crate::pki::{
 use data_encoding::HEXLOWER;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Slots of a node that shares its machine with the whole network: about 23 MB.
 const SLOTS: usize = 1 << 14;
+
+/// The TCP port of every node's metrics.
+const METRICS_PORT: u16 = 9477;
 
 /// The folder of a network.
 pub(super) struct Files {
@@ -144,6 +147,8 @@ impl Files {
         let keys = self.keys(name);
         keys.create()?;
         let consensus = if self.directory.is_some() { "" } else { "../../" };
+        let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let metrics_ip = if address.ip().is_loopback() { address.ip() } else { loopback };
         let mut values = vec![
             ("node.network", quoted("../../network.toml")),
             ("node.consensus", quoted(&format!("{consensus}consensus.cbor"))),
@@ -153,6 +158,7 @@ impl Files {
             ("workers.pin", "false".into()),
             ("memory.slots", SLOTS.to_string()),
             ("metrics.detail", quoted(if address.ip().is_loopback() { "lab" } else { "private" })),
+            ("metrics.listen", quoted(&SocketAddr::new(metrics_ip, METRICS_PORT).to_string())),
             ("mix.packets_max", (SLOTS / 4 * 3).to_string()),
         ];
         if let Some((_, epochs)) = self.directory {
