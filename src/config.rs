@@ -18,7 +18,10 @@ pub use client::{ClientFile, GatewayChoice, GatewayChoiceError};
 pub use error::{ConfigError, Fault};
 pub use keys::{AUTHORITY_KEYS, CLIENT_KEYS, Change, Key, NETWORK_KEYS, NODE_KEYS, example};
 pub use network::{load_anchor, parse_anchor};
-pub use node::{Detail, GatewayOptions, LogLevel, Membership, NodeFile, PortMode, Workers};
+pub use node::{
+    Detail, GatewayOptions, LogLevel, Membership, Metrics, NodeFile, PortMode, Workers,
+};
+pub use values::Prefix;
 
 use std::path::Path;
 

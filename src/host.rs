@@ -65,6 +65,26 @@ pub fn memory_available_bytes() -> Option<u64> {
     Some(group_available_bytes().map_or(machine, |group| group.min(machine)))
 }
 
+/// The memory of this machine, or of this process's control group if it has less.
+pub fn memory_bytes() -> Option<u64> {
+    let machine = entry(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?;
+    Some(group_number("memory.max").map_or(machine, |group| group.min(machine)))
+}
+
+/// Names this run of the machine: another after every start (random(4)).
+///
+/// # Errors
+/// When the kernel's file cannot be read.
+pub fn boot_id() -> std::io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// The user whose rights this process has.
+pub fn user() -> u32 {
+    // SAFETY: no memory is involved, and the call cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Raises the limit of open file descriptors as far as this process may; returns the limit that
 /// now holds. The default of 1024 is less than one gateway has clients.
 ///
@@ -108,20 +128,27 @@ fn processor() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_string())
 }
 
-fn available_in(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+/// The value of the line that begins with `name`, in bytes.
+fn entry(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
 
+fn available_in(meminfo: &str) -> Option<u64> {
+    entry(meminfo, "MemAvailable:")
+}
+
 /// Limit minus use of this process's control group (version 2), if it has a limit.
 fn group_available_bytes() -> Option<u64> {
+    Some(group_number("memory.max")?.saturating_sub(group_number("memory.current")?))
+}
+
+/// The number in the file `name` of this process's control group (version 2), if it has one.
+fn group_number(name: &str) -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let number = |name: &str| -> Option<u64> {
-        fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}")).ok()?.trim().parse().ok()
-    };
-    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+    fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}")).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

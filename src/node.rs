@@ -5,13 +5,20 @@
 
 mod assemble;
 pub mod control;
+mod custody;
+mod exposition;
+mod fill;
 mod load;
 mod loops;
 mod member;
+mod monitor;
 mod notify;
 mod rotation;
 mod run;
+mod service;
+mod standing;
 mod totals;
+mod window;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,18 +26,26 @@ use std::sync::Arc;
 
 use crate::clock::Nanos;
 use crate::crypto::kem;
+use crate::host;
 use crate::io::OpenError;
-use crate::pki::{Consensus, EpochKeys, InvitationKey, Node as ListedNode, NodeId, NodeKeys};
-use crate::replay;
+use crate::pki::{
+    Consensus, EpochKeys, InvitationKey, KeyError, Node as ListedNode, NodeId, NodeKeys,
+};
+use crate::replay::{self, MemoryError};
 use crate::sphinx::Geometry;
 use crate::store::{self, StoreError};
+use crate::worker::tables::EPOCHS_MAX;
 
 pub use assemble::{Node, Start, Wakers, assemble};
 pub use control::Control;
+pub use custody::Custody;
+pub use exposition::{METRICS, Metric, Tier};
+pub use fill::{FillWatch, Level};
 pub use load::{LoadError, load_consensus};
 pub use loops::OwnLoops;
 pub use member::{JoinError, Member, Membering};
-pub use run::{CONNECTED, Stop, run};
+pub use run::{CONNECTED, Faces, Stop, run};
+pub use standing::{InForce, Standing};
 pub use totals::Totals;
 
 /// What an operator may choose of a node.
@@ -91,6 +106,8 @@ pub struct Identity {
     pub epochs: Vec<EpochKeys>,
     /// The key of those whom a gateway has invited.
     pub invitation: Option<InvitationKey>,
+    /// Where its mix keys lie.
+    pub custody: Custody,
     /// The network it belongs to.
     pub consensus: Arc<Consensus>,
 }
@@ -127,9 +144,23 @@ pub enum NodeError {
     /// No key for the epoch.
     #[error("no mix key for epoch {0} in the key folder: run `mixline keygen --epoch {0}`")]
     NoEpochKey(u64),
+    /// A mix key and its replay table cannot be had.
+    #[error(transparent)]
+    Replay(#[from] MemoryError),
+    /// A mix key cannot be erased from the key folder.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Its port cannot be opened.
     #[error(transparent)]
     Port(#[from] OpenError),
+    /// Its metrics cannot be asked for.
+    #[error("cannot listen for metrics on {address}: {source}: use another metrics.listen")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Its memory plan does not hold.
     #[error(
         "{slots} slots of packet memory are too few for {workers} pools of {packets_max} packets \
@@ -145,6 +176,14 @@ pub enum NodeError {
         packets_max: u32,
         /// Slots that would be enough.
         needed: u64,
+    },
+    /// The machine has less memory than the node would take.
+    #[error("{plan}; this machine has {machine_mib} MiB: lower memory.slots or replay.packets_max")]
+    MachineMemory {
+        /// What the node would take.
+        plan: String,
+        /// What there is.
+        machine_mib: u64,
     },
     /// Exact counters where strangers' packets pass.
     #[error("metrics.detail = \"lab\" is refused: node {0} of the consensus is not on loopback")]
@@ -248,15 +287,39 @@ impl Options {
         }
     }
 
-    /// The memory that the node takes at start, term by term, for people.
-    pub fn memory_plan(&self, geometry: Geometry) -> String {
-        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    /// Bytes for packets, and for the replay tables of all epochs in force.
+    pub fn memory_bytes(&self, geometry: Geometry) -> (u64, u64) {
         let packets = u64::from(self.slots) * geometry.datagram_bytes() as u64;
-        let replay = replay::Options { packets_max: self.replay_packets_max }.table_bytes();
-        let (packets, replay) = (mebibytes(packets), mebibytes(replay));
-        format!(
-            "packet memory {packets:.0} MiB ({} slots), replay table {replay:.0} MiB an epoch",
-            self.slots
-        )
+        let table = self.replay().table_bytes();
+        (packets, table.saturating_mul(EPOCHS_MAX as u64))
+    }
+
+    /// How an epoch's replay table is planned.
+    fn replay(&self) -> replay::Options {
+        replay::Options { packets_max: self.replay_packets_max }
+    }
+
+    /// The memory that the node takes, term by term, for people.
+    ///
+    /// # Errors
+    /// [`NodeError::MachineMemory`] when the machine has less.
+    pub fn memory_plan(&self, geometry: Geometry) -> Result<String, NodeError> {
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let (packets, tables) = self.memory_bytes(geometry);
+        let sum = packets.saturating_add(tables);
+        let plan = format!(
+            "packet memory {:.0} MiB ({} slots), {EPOCHS_MAX} replay tables {:.0} MiB, {:.0} MiB \
+             in all",
+            mebibytes(packets),
+            self.slots,
+            mebibytes(tables),
+            mebibytes(sum),
+        );
+        match host::memory_bytes() {
+            Some(machine) if sum > machine => {
+                Err(NodeError::MachineMemory { plan, machine_mib: machine >> 20 })
+            }
+            _ => Ok(plan),
+        }
     }
 }

@@ -1,17 +1,25 @@
 //! The replay filter of one mix-key epoch: which tags have been seen. All cores share it.
 //!
 //! A packet may come a second time on another core, so the filter is keyed by the tag alone. A
-//! key may be used only with its own table: they are one object, the [`EpochKey`].
+//! key may be used only with its own table: they are one object, the [`EpochKey`], and where they
+//! lie, in a [`Memory`], they live and die together.
 
 mod fingerprints;
+mod header;
 mod map;
+mod memory;
 
 use crate::crypto::random::Rng;
 use crate::crypto::x25519::Secret;
 use fingerprints::{Fingerprints, Place};
+use map::Map;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use std::hash::Hasher as _;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 use zeroize::Zeroizing;
+
+pub use memory::{Death, Memory, MemoryError};
 
 /// Share of the lanes in use when as many packets have passed as the table was planned for:
 /// false positives are then 1e-4. A fuller table is worth a warning.
@@ -20,6 +28,13 @@ pub const FILL_PLANNED: f64 = 0.70;
 pub const FILL_DEGRADED: f64 = 0.85;
 /// From here on the key must not be used any more.
 pub const FILL_CLOSED: f64 = 0.90;
+
+/// States of a key, in its memory: no packet was accepted under it yet.
+const FRESH: u64 = 1;
+/// Packets are accepted.
+const IN_USE: u64 = 2;
+/// Its table is full: it is never used again, nor after a restart.
+const CLOSED: u64 = 3;
 
 /// What a table is built from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +84,16 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
-    /// An empty table. Its memory is touched here, page by page: not for a worker to do.
-    pub fn new(options: Options, rng: &mut Rng) -> Self {
-        let fingerprints = Fingerprints::new(options.lanes());
-        Table { hash_key: Zeroizing::new(rng.bytes()), fingerprints }
+    /// An empty table in this process's memory, touched here, page by page: not for a worker to
+    /// do.
+    ///
+    /// # Errors
+    /// When there is not as much memory.
+    pub fn new(options: Options, rng: &mut Rng) -> io::Result<Self> {
+        let map = Map::anonymous(Fingerprints::lines_for(options.lanes()))?;
+        map.state().store(FRESH, Relaxed);
+        let fingerprints = Fingerprints::over(map);
+        Ok(Table { hash_key: Zeroizing::new(rng.bytes()), fingerprints })
     }
 
     /// Test-and-set: records `tag` and says whether it had been recorded before.
@@ -115,9 +136,12 @@ impl std::fmt::Debug for EpochKey {
 }
 
 impl EpochKey {
-    /// Binds `secret` to a new, empty table, for good.
-    pub fn new(secret: Secret, options: Options, rng: &mut Rng) -> Self {
-        EpochKey { secret, table: Table::new(options, rng) }
+    /// Binds `secret` to a new, empty table in this process's memory, for good.
+    ///
+    /// # Errors
+    /// When there is not as much memory.
+    pub fn new(secret: Secret, options: Options, rng: &mut Rng) -> io::Result<Self> {
+        Ok(EpochKey { secret, table: Table::new(options, rng)? })
     }
 
     /// The x25519 secret of the epoch.
@@ -128,6 +152,16 @@ impl EpochKey {
     /// What has been seen under it.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// Whether no packet may be accepted under it any more.
+    pub fn is_closed(&self) -> bool {
+        self.table.fingerprints.state().load(Relaxed) == CLOSED
+    }
+
+    /// Ends its use, for good: its table is too full.
+    pub fn close(&self) {
+        self.table.fingerprints.state().store(CLOSED, Relaxed);
     }
 }
 
@@ -142,7 +176,7 @@ mod tests {
     }
 
     fn table(packets_max: u64) -> Table {
-        Table::new(Options { packets_max }, &mut rng(1))
+        Table::new(Options { packets_max }, &mut rng(1)).unwrap()
     }
 
     /// Tags with a fixed seed, all different.
@@ -236,8 +270,8 @@ mod tests {
     fn what_one_epoch_has_seen_another_has_not() {
         let mut rng = rng(6);
         let options = Options { packets_max: 1000 };
-        let [old, new] =
-            [1, 2].map(|byte| EpochKey::new(Secret::from_bytes([byte; 32]), options, &mut rng));
+        let [old, new] = [1, 2]
+            .map(|byte| EpochKey::new(Secret::from_bytes([byte; 32]), options, &mut rng).unwrap());
         assert_eq!(old.table().insert(&[7; 32]), Verdict::New);
         assert_eq!(old.table().insert(&[7; 32]), Verdict::Seen);
         assert_eq!(new.table().insert(&[7; 32]), Verdict::New);
@@ -245,8 +279,8 @@ mod tests {
 
     #[test]
     fn keys_are_not_printed() {
-        let key =
-            EpochKey::new(Secret::random(&mut rng(7)), Options { packets_max: 1 }, &mut rng(7));
+        let secret = Secret::random(&mut rng(7));
+        let key = EpochKey::new(secret, Options { packets_max: 1 }, &mut rng(7)).unwrap();
         assert_eq!(format!("{key:?} {:?}", key.table()), "EpochKey Table");
     }
 }

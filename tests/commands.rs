@@ -12,14 +12,23 @@ use mixline::host;
 /// How long a process may take to do what it must.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder of this test, removed at its end.
+/// A folder of this test, removed at its end; in memory, so that replay tables can lie in it.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("mixline-{name}-{}", std::process::id()));
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let path = base.join(format!("mixline-{name}-{}", std::process::id()));
         fs::create_dir(&path).expect("a new folder can be made");
         Folder(path)
+    }
+
+    /// The program, which leaves nothing outside of this folder.
+    fn mixline(&self) -> Command {
+        let mut command = mixline();
+        command.env("RUNTIME_DIRECTORY", &self.0);
+        command
     }
 }
 
@@ -156,8 +165,9 @@ fn a_taken_address_ends_with_69_and_names_it() {
     let folder = Folder::new("taken");
     let node = init(&folder.0, "127.76.4.0").join("mixline.toml");
     let _taken = UdpSocket::bind((Ipv4Addr::new(127, 76, 4, 1), 7700)).expect("it was free");
-    let (status, error) = failure(&["run", text(&node)]);
-    assert_eq!(status, Some(69));
+    let output = folder.mixline().args(["run", text(&node)]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(69));
+    let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("127.76.4.1:7700"), "{error}");
 }
 
@@ -175,8 +185,8 @@ fn a_gateway_that_does_not_answer_ends_with_69_and_names_it() {
 fn a_node_ends_with_0_on_sigterm_and_prints_its_totals_in_a_laboratory() {
     let folder = Folder::new("sigterm");
     let node = init(&folder.0, "127.76.6.0").join("mixline.toml");
-    let mut command = mixline();
-    let child = command
+    let child = folder
+        .mixline()
         .args(["run", text(&node)])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -203,7 +213,8 @@ fn a_message_written_by_hand_is_read_by_hand() {
     let _nodes: Vec<Process> = nodes
         .map(|entry| entry.expect("it can be read").path().join("mixline.toml"))
         .map(|file| {
-            let child = mixline()
+            let child = folder
+                .mixline()
                 .args(["run", "--die-with-parent", text(&file)])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -254,13 +265,15 @@ fn standing_demo(folder: &Folder) -> (Process, Vec<u32>) {
         .spawn()
         .expect("the program starts");
     let mut demo = Process(child);
-    let log = BufReader::new(demo.0.stderr.take().expect("it is piped")).lines();
+    let mut log = BufReader::new(demo.0.stderr.take().expect("it is piped")).lines();
     let mut said = Vec::new();
-    let stands = log.map_while(Result::ok).any(|line| {
+    let stands = log.by_ref().map_while(Result::ok).any(|line| {
         said.push(line);
         said.last().is_some_and(|line| line.contains("until Ctrl-C"))
     });
     assert!(stands, "the network comes up: {said:?}");
+    // It has more to say, and would not survive that nobody hears it.
+    std::thread::spawn(move || log.for_each(drop));
     let children = children_of(demo.0.id());
     assert!(children.len() >= 8, "{children:?}");
     (demo, children)

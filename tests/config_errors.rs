@@ -248,3 +248,37 @@ fn the_documentation_has_a_row_for_every_key_and_no_others() {
     }
     assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), keys.len());
 }
+
+#[test]
+fn metrics_are_for_this_machine_unless_others_are_named() {
+    let listen = |more: &str| format!("[metrics]\n{more}\n");
+    assert!(parse_node(NODE).unwrap().metrics.is_none());
+    let local = parse_node(&format!("{NODE}{}", listen("listen = \"127.0.0.1:9477\""))).unwrap();
+    assert!(local.metrics.unwrap().allow.is_empty());
+    let open = fault(&listen("listen = \"0.0.0.0:9477\""));
+    assert_eq!((open.line, open.column), (6, 10));
+    assert!(open.message.contains("`metrics.allow`"), "{}", open.message);
+    let named = listen("listen = \"0.0.0.0:9477\"\nallow = [\"192.0.2.0/24\", \"2001:db8::1\"]");
+    let named = parse_node(&format!("{NODE}{named}")).unwrap().metrics.unwrap();
+    assert!(named.allow[0].contains("192.0.2.9".parse().unwrap()));
+    let bad = fault(&listen("listen = \"127.0.0.1:9477\"\nallow = [\"192.0.2.0/33\"]"));
+    assert_eq!((bad.line, bad.column), (7, 10));
+}
+
+#[test]
+fn exact_metrics_are_never_shown_to_other_machines() {
+    let fault =
+        fault("[metrics]\ndetail = \"lab\"\nlisten = \"0.0.0.0:9477\"\nallow = [\"192.0.2.1\"]\n");
+    assert_eq!((fault.line, fault.column), (7, 10));
+    assert!(fault.message.contains("lab"), "{}", fault.message);
+}
+
+#[test]
+fn the_replay_tables_of_a_node_are_planned_and_placed() {
+    let file = parse_node(NODE).unwrap();
+    assert_eq!((file.replay_folder, file.replay_packets_max), (None, 8_000_000));
+    let more = "[replay]\nfolder = \"/run/mixline\"\npackets_max = 5\n";
+    let file = parse_node(&format!("{NODE}{more}")).unwrap();
+    assert_eq!(file.replay_folder, Some(PathBuf::from("/run/mixline")));
+    assert_eq!(file.replay_packets_max, 5);
+}

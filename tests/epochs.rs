@@ -92,7 +92,7 @@ fn follow(simulation: &mut Simulation, epochs: &[u64], fresh: &[u64], gone: &[us
         let options = replay::Options { packets_max: 10_000 };
         let fresh = fresh.iter().map(|epoch| {
             let secret = EpochKeys::generate(*epoch, &mut rng).mix;
-            (*epoch, Arc::new(EpochKey::new(secret, options, &mut rng)))
+            (*epoch, Arc::new(EpochKey::new(secret, options, &mut rng).expect("memory")))
         });
         let update = Update {
             consensus: consensus.clone(),

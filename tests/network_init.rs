@@ -150,7 +150,7 @@ fn secret_keys_are_closed_to_everybody_else() {
             }
         }
     }
-    assert_eq!(keys, 8 * 3 + 1 + 1, "three a node, the authority's, the mailbox's");
+    assert_eq!(keys, 8 * 4 + 1 + 1, "four a node, the authority's, the mailbox's");
 }
 
 #[test]

@@ -100,7 +100,13 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Port(error) => error.into(),
-            NodeError::Notify(_) => Failure::new(Status::Unavailable, error),
+            NodeError::Key(error) => error.into(),
+            NodeError::Replay(ref source) => {
+                Failure { status: source.exit_code(), message: error.to_string() }
+            }
+            NodeError::Notify(_) | NodeError::Metrics { .. } => {
+                Failure::new(Status::Unavailable, error)
+            }
             _ => Failure::new(Status::Configuration, error),
         }
     }
@@ -109,7 +115,7 @@ impl From<NodeError> for Failure {
 impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         match error {
-            JoinError::Key(error) => error.into(),
+            JoinError::Load(error) => error.into(),
             JoinError::Node(error) => error.into(),
             JoinError::Epochs { .. } => Failure::new(Status::Configuration, error),
             JoinError::Start(_) => Failure::new(Status::Failure, error),

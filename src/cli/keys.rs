@@ -54,8 +54,7 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<(), Failure> {
         HEXLOWER.encode(&keys.link.public()[..])
     );
     for epoch in folder.epochs()? {
-        let epoch_keys = folder.epoch_keys(epoch)?;
-        let public = HEXLOWER.encode(&epoch_keys.mix.public()[..]);
+        let public = HEXLOWER.encode(&folder.mix_public(epoch)?);
         text.push_str(&format!("mix       {public}  epoch {epoch}\n"));
     }
     print(&text)

@@ -12,7 +12,7 @@ use super::{Failure, Status, print};
 use crate::clock::{self, UnixMicros};
 use crate::config::{LogLevel, NodeFile};
 use crate::host::{self, Machine};
-use crate::node::{self, Identity, LoadError, Member, Stop};
+use crate::node::{self, Custody, Faces, Identity, LoadError, Member, Stop};
 use crate::pki::{Invitation, KeyFolder, Role};
 
 #[derive(Debug, Args)]
@@ -83,17 +83,23 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     }
     let file = NodeFile::load(&arguments.file)?;
     start_log(file.log);
+    sweep(&file)?;
     let options = node::Options::of(&file);
     let stop = Stop::default();
     stop_on_signal(stop.clone())?;
     let (identity, member) = match Member::load(&file, &options)? {
-        None => (Identity::load(&file)?, None),
+        None => {
+            let identity = Identity::load(&file)?;
+            identity.custody.forget_before(identity.consensus.epoch())?;
+            (identity, None)
+        }
         Some(mut member) => {
             let Some(identity) = member.join(&stop)? else { return Ok(()) };
             (identity, Some(member))
         }
     };
     options.check_lab(&identity)?;
+    options.memory_plan(identity.consensus.geometry())?;
     // Reading too few descriptors is no reason not to start: clients then find the node full.
     let _ = host::raise_descriptor_limit();
     let listed = identity.listed()?;
@@ -106,8 +112,10 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         identity.consensus.epoch(),
         address,
     );
+    tracing::info!("{}", identity.custody.memory());
     tracing::info!("{}", Machine::look(crate::crypto::tier()));
-    let totals = node::run(&identity, &options, address, member, &stop)?;
+    let faces = Faces { address, metrics: file.metrics.as_ref() };
+    let totals = node::run(&identity, &options, &faces, member, &stop)?;
     tracing::info!("stopped");
     if options.lab {
         print(&format!("{}\n", serde_json::to_string(&totals).unwrap_or_default()))?;
@@ -129,7 +137,7 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     options.check_lab(&identity)?;
     listen_address(&file, &identity)?;
     let listed = identity.listed()?;
-    let memory = options.memory_plan(identity.consensus.geometry());
+    let memory = options.memory_plan(identity.consensus.geometry())?;
     print(&format!(
         "{} {} of network {}: configuration, keys and consensus of epoch {} fit\n{memory}\n",
         listed.role(),
@@ -141,7 +149,8 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
 
 /// Whether a member of a network gets what is missing when it runs.
 fn may_come(error: &LoadError) -> bool {
-    matches!(error, LoadError::Read { .. } | LoadError::Consensus { .. })
+    use LoadError::{Consensus, KeyGone, Read};
+    matches!(error, Read { .. } | Consensus { .. } | KeyGone(_))
 }
 
 /// The address that the node serves, which must be the one that its network knows.
@@ -149,6 +158,15 @@ fn listen_address(file: &NodeFile, identity: &Identity) -> Result<SocketAddr, Fa
     let address = file.listen[0];
     identity.check_address(address)?;
     Ok(address)
+}
+
+/// Erases the keys whose replay tables were lost, and says so.
+fn sweep(file: &NodeFile) -> Result<(), Failure> {
+    let keys = KeyFolder::new(&file.keys).node_keys()?;
+    for death in Custody::of(file, &keys.identity.id())?.sweep()? {
+        tracing::warn!("{death}; erased");
+    }
+    Ok(())
 }
 
 fn stop_on_signal(stop: Stop) -> Result<(), Failure> {

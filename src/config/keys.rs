@@ -120,9 +120,21 @@ pub const NODE_KEYS: &[Key] = &[
     key("gateway", "unlisted", "false")
         .by_default("false")
         .means("Whether the gateway answers only those who hold its key: see `mixline invite`."),
+    key("replay", "folder", "\"/run/mixline\"")
+        .by_default("below $RUNTIME_DIRECTORY, /run/mixline or /dev/shm")
+        .means("Folder on a tmpfs for mix keys and replay tables, which must end with the power."),
+    key("replay", "packets_max", "8000000")
+        .by_default("8000000")
+        .means("Packets of one epoch; each takes 2.9 bytes, in up to 3 tables at a time."),
     key("metrics", "detail", "\"private\"")
         .by_default("\"private\"")
-        .means("\"lab\" prints exact totals at the end; only where all nodes are on loopback."),
+        .means("\"lab\" counts exactly and prints totals; only where all nodes are on loopback."),
+    key("metrics", "listen", "\"127.0.0.1:9477\"")
+        .by_default("nowhere")
+        .means("TCP address of /metrics, /healthz and /readyz."),
+    key("metrics", "allow", "[\"192.0.2.0/24\"]")
+        .by_default("[], this machine only")
+        .means("Addresses that may ask; required where metrics.listen is not on loopback."),
     key("log", "level", "\"info\"")
         .by_default("\"info\"")
         .means("What is logged: \"error\", \"warn\", \"info\", \"debug\" or \"trace\"."),

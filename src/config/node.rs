@@ -1,7 +1,7 @@
 //! The file of a node, `mixline.toml`.
 
 use super::error::Source;
-use super::values::{self, Count};
+use super::values::{self, Count, Prefix};
 use super::{ConfigError, authority, directory, read};
 use crate::directory::AuthorityAddress;
 use crate::pki::{Epochs, Role, is_name};
@@ -18,6 +18,10 @@ const SLOTS_MIN: usize = 1024;
 const SLOTS_MAX: usize = 1 << 26;
 /// Slots of a node that says nothing: about 90 MB at the default geometry.
 const SLOTS_DEFAULT: usize = 1 << 16;
+/// Most packets of an epoch: ten hours at ten million a second.
+const REPLAY_PACKETS_MAX: usize = 360_000_000_000;
+/// Packets of an epoch where nothing is said: 23 MB, 90 minutes at 1 500 a second.
+const REPLAY_PACKETS_DEFAULT: usize = 8_000_000;
 /// Most workers: more cores than any machine gives one node.
 const WORKERS_MAX: usize = 1024;
 /// Most addresses that a node serves; a descriptor has room for more.
@@ -55,8 +59,14 @@ pub struct NodeFile {
     pub packets_max: usize,
     /// What a gateway does for its users.
     pub gateway: GatewayOptions,
+    /// The folder of mix keys and replay tables, if it is named.
+    pub replay_folder: Option<PathBuf>,
+    /// Packets that one epoch may bring.
+    pub replay_packets_max: u64,
     /// How exactly the node says what it counted.
     pub detail: Detail,
+    /// Where it says so, if anywhere.
+    pub metrics: Option<Metrics>,
     /// What is logged.
     pub log: LogLevel,
 }
@@ -76,7 +86,7 @@ impl NodeFile {
     /// When it says something that cannot be.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let source = Source { path, text };
-        let Text { node, directory, workers, port, memory, mix, gateway, metrics, log } =
+        let Text { node, directory, workers, port, memory, mix, gateway, replay, metrics, log } =
             source.parse()?;
         Ok(NodeFile {
             membership: membership(&node, &directory, source)?,
@@ -89,7 +99,10 @@ impl NodeFile {
             slots: memory.slots.0,
             packets_max: packets_max(memory.slots.0, mix.packets_max.as_ref(), source)?,
             gateway: gateway.check(source),
+            replay_folder: replay.folder.map(|folder| source.beside(&folder)),
+            replay_packets_max: replay.packets_max.0 as u64,
             detail: metrics.detail,
+            metrics: metrics_listener(&metrics, source)?,
             log: log.level,
         })
     }
@@ -141,6 +154,15 @@ pub enum PortMode {
     Udp,
 }
 
+/// Where a node says how it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Who may ask besides this machine itself.
+    pub allow: Vec<Prefix>,
+}
+
 /// How exactly a node says what it counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -186,6 +208,8 @@ struct Text {
     mix: MixText,
     #[serde(default)]
     gateway: GatewayText,
+    #[serde(default)]
+    replay: ReplayText,
     #[serde(default)]
     metrics: MetricsText,
     #[serde(default)]
@@ -299,10 +323,26 @@ impl GatewayText {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ReplayText {
+    #[serde(deserialize_with = "values::some_path")]
+    folder: Option<PathBuf>,
+    packets_max: Count<1, REPLAY_PACKETS_MAX>,
+}
+
+impl Default for ReplayText {
+    fn default() -> Self {
+        ReplayText { folder: None, packets_max: Count(REPLAY_PACKETS_DEFAULT) }
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct MetricsText {
     detail: Detail,
+    listen: Option<Spanned<String>>,
+    allow: Vec<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -354,6 +394,30 @@ fn membership(
         role,
         addresses,
     }))
+}
+
+/// Who may ask for metrics is said in full: on loopback this machine, elsewhere those named.
+fn metrics_listener(
+    metrics: &MetricsText,
+    source: Source<'_>,
+) -> Result<Option<Metrics>, ConfigError> {
+    let allow = values::each(&metrics.allow, "metrics.allow", source, values::prefix)?;
+    let Some(written) = &metrics.listen else { return Ok(None) };
+    let fault = |message: &str| Err(source.fault(written.span(), message.to_owned()));
+    let listen = match values::listen(written.get_ref()) {
+        Ok(listen) => listen,
+        Err(message) => return fault(&format!("{message} in `metrics.listen`")),
+    };
+    if !listen.ip().is_loopback() && allow.is_empty() {
+        return fault(
+            "`metrics.listen` is not on loopback: name those who may ask in `metrics.allow`, or \
+             listen on 127.0.0.1",
+        );
+    }
+    if !listen.ip().is_loopback() && metrics.detail == Detail::Lab {
+        return fault("`metrics.detail` \"lab\" is refused unless `metrics.listen` is on loopback");
+    }
+    Ok(Some(Metrics { listen, allow }))
 }
 
 /// The pool's quota: what was written, or three quarters of the slots. The rest is for packets

@@ -5,7 +5,7 @@ use super::error::Source;
 use crate::pki::Rate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::Spanned;
@@ -31,6 +31,11 @@ pub(super) fn span<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Er
     let remedy = "use \"30d\" or \"12h\", at least a minute";
     let refused = || D::Error::custom(format!("{text:?} is no span of time: {remedy}"));
     span.filter(|span| *span >= SPAN_MIN).ok_or_else(refused)
+}
+
+/// A path that is not empty, where one is written.
+pub(super) fn some_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    path(from).map(Some)
 }
 
 /// A whole number from `MIN` to `MAX`.
@@ -92,6 +97,43 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Addresses with the same first bits, as "192.0.2.0/24"; a single one, as "192.0.2.1".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Prefix {
+    /// Whether `address` is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |own: u128, other: u128, width: u8| {
+            let rest = u32::from(width - self.bits);
+            (own ^ other).checked_shr(rest).unwrap_or(0) == 0
+        };
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                same(u128::from(own.to_bits()), u128::from(other.to_bits()), 32)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => same(own.to_bits(), other.to_bits(), 128),
+            _ => false,
+        }
+    }
+}
+
+/// Addresses that may do something.
+pub(super) fn prefix(text: &str) -> Result<Prefix, String> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(at, bits)| (at, Some(bits)));
+    let parsed = address.parse().ok().and_then(|address: IpAddr| {
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(width), |bits| bits.parse().ok())?;
+        (bits <= width).then_some(Prefix { address, bits })
+    });
+    parsed.ok_or_else(|| {
+        format!("{text:?} is no address: use \"192.0.2.1\", \"192.0.2.0/24\" or \"2001:db8::/32\"")
+    })
+}
+
 /// A 32-byte public key in hexadecimal.
 pub(super) fn public_key(text: &str) -> Result<[u8; 32], String> {
     let refused = || format!("{text:?} is no public key: it has 64 hexadecimal digits");
@@ -112,4 +154,28 @@ pub(super) fn each<T>(
     list.iter()
         .map(|text| parse(text.get_ref()).map_err(|message| refused(text, message)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_contains_the_addresses_that_begin_like_it() {
+        let contains =
+            |text: &str, address: &str| prefix(text).unwrap().contains(address.parse().unwrap());
+        assert!(contains("192.0.2.0/24", "192.0.2.255") && !contains("192.0.2.0/24", "192.0.3.0"));
+        assert!(contains("192.0.2.1", "192.0.2.1") && !contains("192.0.2.1", "192.0.2.2"));
+        assert!(contains("192.0.2.1", "::ffff:192.0.2.1"));
+        assert!(contains("0.0.0.0/0", "255.1.2.3") && !contains("0.0.0.0/0", "::1"));
+        assert!(contains("::/0", "2001:db8::1") && !contains("2001:db8::/32", "2001:db9::1"));
+    }
+
+    #[test]
+    fn what_is_no_prefix_is_refused() {
+        for text in ["", "192.0.2.0/33", "192.0.2/24", "::/129", "a/8", "10.0.0.0/", "10.0.0.0/-1"]
+        {
+            assert!(prefix(text).is_err(), "{text}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The demo's network: its files, its node processes, its clients.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
@@ -39,6 +39,8 @@ pub(super) struct Network {
     authority: Process,
     nodes: Vec<Process>,
     users: Vec<User>,
+    /// Where each node shows its metrics.
+    metrics: Vec<SocketAddr>,
     client_config: PathBuf,
     /// Behind the processes that use it: fields are dropped in order.
     folder: Folder,
@@ -71,14 +73,16 @@ impl Network {
             authority.as_ref(),
         ];
         let authority = Process::start("authority", &folder.0, arguments, &[])?;
+        let tables = folder.for_tables();
         let mut nodes = Vec::new();
         for NodeSummary { name, config, .. } in &made.nodes {
             let arguments = [OsStr::new("run"), "--die-with-parent".as_ref(), config.as_ref()];
-            let environment = [("NOTIFY_SOCKET", socket.as_ref())];
+            let environment = [("NOTIFY_SOCKET", socket.as_ref()), ("RUNTIME_DIRECTORY", &*tables)];
             nodes.push(Process::start(name, &folder.0, arguments, &environment)?);
         }
         let (users, client_config) = (Vec::new(), made.client);
-        let mut network = Network { folder, authority, nodes, users, client_config };
+        let metrics = made.nodes.iter().map(|node| network::metrics_at(node.address)).collect();
+        let mut network = Network { folder, authority, nodes, users, metrics, client_config };
         network.wait_until_connected(&notify, interrupt, progress)?;
         for number in 1..=GATEWAYS {
             let user = network.start_user(number, interrupt)?;
@@ -161,13 +165,16 @@ impl Network {
     pub(super) fn how_to_use(&self) -> String {
         let config = self.client_config.display();
         let [first, second, ..] = &self.users[..] else { return String::new() };
+        let [one, .., last] = &self.metrics[..] else { return String::new() };
         format!(
             "The network runs until Ctrl-C, and with it two clients, {} and {}.\n\
              With a client of your own, from two other terminals:\n  \
              mixline client run {config}\n  \
              echo hello | mixline send --to $(mixline address {config}) {config}\n  \
              mixline recv --count 1 {config}\n\
-             Sockets of the two clients, for programs (docs/client-protocol.md):\n  {}\n  {}",
+             Sockets of the two clients, for programs (docs/client-protocol.md):\n  {}\n  {}\n\
+             Metrics, one address a node (docs/operations.md):\n  \
+             http://{one}/metrics to http://{last}/metrics",
             first.name,
             second.name,
             first.socket.display(),
@@ -227,17 +234,26 @@ fn authority_at(base: Ipv4Addr) -> SocketAddr {
     (Ipv4Addr::new(a, b, c, host), port).into()
 }
 
-/// The folder of the network's files, removed at the end.
-struct Folder(PathBuf);
+/// The folders of the network's files and of its replay tables, removed at the end.
+struct Folder(PathBuf, PathBuf);
 
 impl Folder {
     fn new() -> Result<Self, DemoError> {
         let name = format!("mixline-demo-{:016x}", Rng::from_os().next_u64());
-        let path = std::env::temp_dir().join(name);
-        match private_folder(&path) {
-            Ok(()) => Ok(Folder(path)),
-            Err(source) => Err(DemoError::Folder { path, source }),
-        }
+        let path = std::env::temp_dir().join(&name);
+        private_folder(&path).map_err(|source| DemoError::Folder { path: path.clone(), source })?;
+        // Where there is no such memory, nodes find that out and say what they do instead.
+        let tables = Path::new("/dev/shm").join(name);
+        let _ = private_folder(&tables);
+        Ok(Folder(path, tables))
+    }
+
+    /// Where replay tables may lie, the first that is in memory.
+    fn for_tables(&self) -> OsString {
+        let mut folders = self.0.clone().into_os_string();
+        folders.push(":");
+        folders.push(&self.1);
+        folders
     }
 }
 
@@ -245,6 +261,7 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // What cannot be removed is a temporary file less to worry about at the next boot.
         let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.1);
     }
 }
 

@@ -8,17 +8,27 @@ use crate::pki::{
 use data_encoding::HEXLOWER;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Slots of a node that shares its machine with the whole network: about 23 MB.
 const SLOTS: usize = 1 << 14;
+
+/// The TCP port of every node's metrics.
+const METRICS_PORT: u16 = 9477;
 
 /// The folder of a network.
 pub(super) struct Files {
     root: PathBuf,
     /// The authority's address and the network's epochs, if there is a directory.
     directory: Option<(SocketAddr, Epochs)>,
+}
+
+/// Where the node at `address` shows its metrics: never to other machines.
+pub fn metrics_at(address: SocketAddr) -> SocketAddr {
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let ip = if address.ip().is_loopback() { address.ip() } else { loopback };
+    SocketAddr::new(ip, METRICS_PORT)
 }
 
 impl Files {
@@ -153,6 +163,7 @@ impl Files {
             ("workers.pin", "false".into()),
             ("memory.slots", SLOTS.to_string()),
             ("metrics.detail", quoted(if address.ip().is_loopback() { "lab" } else { "private" })),
+            ("metrics.listen", quoted(&metrics_at(*address).to_string())),
             ("mix.packets_max", (SLOTS / 4 * 3).to_string()),
         ];
         if let Some((_, epochs)) = self.directory {

@@ -12,7 +12,6 @@ use crate::link::datagram::OVERHEAD_BYTES as DATAGRAM_OVERHEAD_BYTES;
 use crate::link::{self, Capacity, Links, Local, Peer, Sessions};
 use crate::pki::{EpochKeys, Node as ListedNode, Rate, Rates, Role};
 use crate::pool::{self, Pool};
-use crate::replay::{self, EpochKey};
 use crate::route;
 use crate::sphinx::Destination;
 use crate::store::{InlineStore, Store, ThreadStore};
@@ -23,7 +22,7 @@ use crate::worker::tables::Tables;
 use crate::worker::{self, Rings, Worker};
 
 use super::control::{self, Control};
-use super::{Identity, NodeError, Options, OwnLoops};
+use super::{FillWatch, Identity, NodeError, Options, OwnLoops};
 
 /// Messages that a ring between two threads holds.
 const RING_MESSAGES: usize = 1024;
@@ -46,6 +45,8 @@ pub struct Node<P> {
     pub control: Control,
     /// Its workers.
     pub workers: Vec<Worker<P>>,
+    /// Its replay tables, watched.
+    pub fill: FillWatch,
 }
 
 /// Who wakes whom: the threads' wakers, made before the rings that use them.
@@ -87,6 +88,8 @@ pub fn assemble<P: Port>(
     let loops = OwnLoops::new(consensus.clone(), identity.listed()?, start.now, rng.fork());
     let own_loops = loops.destination();
     let tables = Arc::new(tables(identity, options, &links, &neighbours, own_loops, rng)?);
+    let epochs = identity.epochs.iter().map(|keys| keys.epoch);
+    let fill = FillWatch::new(epochs.zip(tables.keys.iter().map(|(_, key)| key.clone())));
     let slab = Slab::new(options.slots, consensus.geometry().datagram_bytes());
     let upcalls = Inbox::new(RING_MESSAGES, wakers.control.clone());
     let handshakes = Inbox::new(RING_HANDSHAKES, wakers.control.clone());
@@ -134,7 +137,7 @@ pub fn assemble<P: Port>(
         peers: neighbours.len(),
         tables,
     });
-    Ok(Node { control, workers })
+    Ok(Node { control, workers, fill })
 }
 
 /// The users' side, over mailboxes on disk, or in memory for networks that live as long as a test.
@@ -160,7 +163,7 @@ fn gateway(
 }
 
 /// The mean gap between frames of a client that sends a fifth more than it should.
-fn client_gap(rates: &Rates) -> Nanos {
+pub(super) fn client_gap(rates: &Rates) -> Nanos {
     let up = rates.client_up();
     Rate { milli: up.milli.saturating_add(up.milli / 5) }.gap_mean()
 }
@@ -188,6 +191,8 @@ fn links(
     let options = link::Options { unlisted: options.unlisted, ..link::Options::default() };
     let network = network_of(&identity.consensus);
     let mut links = Links::new(options, network, capacity, local, rng.fork(), start.wall);
+    let rates = &identity.consensus.parameters().rates;
+    links.expect_gaps(rates.client_up().gap_mean(), rates.client_down().gap_mean());
     let epoch = identity.consensus.epoch();
     let peers: Vec<Peer> = neighbours.iter().filter_map(|node| peer(node, epoch)).collect();
     let without_place = links.set_peers(&peers, start.now);
@@ -205,12 +210,6 @@ pub(super) fn peer(node: &ListedNode, epoch: u64) -> Option<Peer> {
     })
 }
 
-/// The mix key of an epoch with a replay table of its own.
-pub(super) fn epoch_key(keys: &EpochKeys, options: &Options, rng: &mut Rng) -> Arc<EpochKey> {
-    let replay = replay::Options { packets_max: options.replay_packets_max };
-    Arc::new(EpochKey::new(keys.mix.clone(), replay, rng))
-}
-
 fn tables(
     identity: &Identity,
     options: &Options,
@@ -219,12 +218,14 @@ fn tables(
     loops: Destination,
     rng: &mut Rng,
 ) -> Result<Tables, NodeError> {
-    let mut epoch_key =
-        |keys: &EpochKeys| (route::epoch_byte(keys.epoch), epoch_key(keys, options, rng));
+    let mut take = |keys: &EpochKeys| {
+        let key = identity.custody.take(keys, options.replay(), rng)?;
+        Ok::<_, NodeError>((route::epoch_byte(keys.epoch), Arc::new(key)))
+    };
     let parameters = identity.consensus.parameters();
     Ok(Tables {
         geometry: identity.consensus.geometry(),
-        keys: identity.epochs.iter().map(&mut epoch_key).collect(),
+        keys: identity.epochs.iter().map(&mut take).collect::<Result<_, _>>()?,
         links: neighbours
             .iter()
             .filter_map(|node| Some((node.id().0, links.index_of(&node.id().0)?)))

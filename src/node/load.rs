@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::assemble::slots_in_flight;
-use super::{Identity, Options};
+use super::{Custody, Identity, Options};
 use crate::clock::{self, UnixMicros};
 use crate::config::{self, ConfigError, Detail, NodeFile};
 use crate::host;
-use crate::pki::{Consensus, ConsensusError, KeyError, KeyFolder};
+use crate::pki::{Consensus, ConsensusError, InvitationKey, KeyError, KeyFolder};
+use crate::replay::MemoryError;
 
 /// Neighbours that a node of a changing network has room for; 3 KB each.
 const NEIGHBOURS_MAX: u32 = 256;
@@ -41,6 +42,17 @@ pub enum LoadError {
     /// A key file.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The memory of mix keys and replay tables.
+    #[error(transparent)]
+    Replay(#[from] MemoryError),
+    /// A mix key that ended with its replay table, or was never made.
+    #[error(
+        "there is no mix key of epoch {0} to go on with: it ends with its replay table, as it \
+         must, when the machine is started again or the memory is lost. The epoch needs a new \
+         key: remove epoch-{0}.key if it is there, run `mixline keygen --epoch {0}` on the key \
+         folder, and have the consensus made anew"
+    )]
+    KeyGone(u64),
 }
 
 impl LoadError {
@@ -55,6 +67,8 @@ impl LoadError {
             },
             LoadError::Consensus { source, .. } => source.exit_code(),
             LoadError::Key(error) => error.exit_code(),
+            LoadError::Replay(error) => error.exit_code(),
+            LoadError::KeyGone(_) => 66,
         }
     }
 }
@@ -83,17 +97,26 @@ impl Identity {
         let folder = KeyFolder::new(&file.keys);
         let keys = folder.node_keys()?;
         let consensus = Arc::new(load_consensus(&file.network, &file.consensus)?);
-        let epochs = vec![folder.epoch_keys(consensus.epoch())?];
-        let wall = clock::wall();
-        let invitation = match folder.invitation_key(wall)? {
-            // There is one from the start, so that the first invitation needs no restart.
-            None if file.gateway.unlisted => {
-                let valid_until = UnixMicros::from_secs(wall.as_secs() + INVITATION_KEY_S);
-                Some(folder.extend_invitation_key(valid_until, wall)?)
-            }
-            key => key,
-        };
-        Ok(Identity { keys, epochs, invitation, consensus })
+        let custody = Custody::of(file, &keys.identity.id())?;
+        let epochs = vec![custody.load(consensus.epoch())?];
+        let invitation = invitation_key(&folder, file.gateway.unlisted)?;
+        Ok(Identity { keys, epochs, invitation, custody, consensus })
+    }
+}
+
+/// The key of those whom a gateway has invited. An unlisted one has it from the start, so that the
+/// first invitation needs no restart.
+pub(super) fn invitation_key(
+    folder: &KeyFolder,
+    unlisted: bool,
+) -> Result<Option<InvitationKey>, LoadError> {
+    let wall = clock::wall();
+    match folder.invitation_key(wall)? {
+        None if unlisted => {
+            let valid_until = UnixMicros::from_secs(wall.as_secs() + INVITATION_KEY_S);
+            Ok(Some(folder.extend_invitation_key(valid_until, wall)?))
+        }
+        key => Ok(key),
     }
 }
 
@@ -108,6 +131,7 @@ impl Options {
             // What is in flight between threads comes on top: its size follows from the workers.
             slots: share(file.slots + slots_in_flight(workers)),
             packets_max: share((file.packets_max / workers).max(1)),
+            replay_packets_max: file.replay_packets_max,
             unlisted: file.gateway.unlisted,
             mailboxes: file.gateway.store.clone(),
             mailbox_folder: Some(file.gateway.folder.clone()),

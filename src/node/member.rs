@@ -11,11 +11,12 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use super::assemble::{epoch_key, peer};
+use super::assemble::peer;
 use super::control::Update;
+use super::load::invitation_key;
 use super::notify::Notifier;
 use super::rotation::{Rotation, epochs_in_force};
-use super::{Identity, LoadError, NodeError, Options, Stop, neighbours};
+use super::{Custody, Identity, LoadError, NodeError, Options, Stop, neighbours};
 use crate::clock::{self, Nanos, UnixMicros};
 use crate::config::{self, Membership, NodeFile};
 use crate::crypto::random::Rng;
@@ -23,9 +24,9 @@ use crate::directory::{self, AuthorityAddress, Backoff, Directory};
 use crate::io::wake::Waker;
 use crate::link::Peer;
 use crate::pki::{
-    Consensus, Descriptor, DescriptorError, DescriptorFields, Epochs, KeyError, KeyFolder, NodeId,
-    NodeKeys,
+    Consensus, Descriptor, DescriptorError, DescriptorFields, Epochs, KeyFolder, NodeId, NodeKeys,
 };
+use crate::replay::EpochKey;
 
 /// The longest sleep: the wall clock may be set meanwhile.
 const SLEEP_MAX: Nanos = Nanos::from_secs(10);
@@ -61,6 +62,8 @@ pub struct Member {
     membership: Membership,
     network: String,
     folder: KeyFolder,
+    custody: Custody,
+    unlisted: bool,
     keys: NodeKeys,
     directory: Directory,
     rotation: Rotation,
@@ -90,6 +93,7 @@ impl Member {
         let network = anchor.network().to_owned();
         let folder = KeyFolder::new(&file.keys);
         let keys = folder.node_keys()?;
+        let custody = Custody::of(file, &keys.identity.id())?;
         let mut rng = Rng::from_os();
         let authorities = membership.authorities.clone();
         let options_of_directory =
@@ -104,8 +108,10 @@ impl Member {
             epoch: membership.epochs.at(clock::wall()),
             membership,
             network,
-            rotation: Rotation::new(folder.clone()),
+            rotation: Rotation::new(custody.clone()),
             folder,
+            custody,
+            unlisted: file.gateway.unlisted,
             keys,
             directory: Directory::open(options_of_directory, clock::wall(), rng.fork()),
             register_delay: Nanos::ZERO,
@@ -200,7 +206,7 @@ impl Member {
     }
 
     /// Enters the epoch of `wall`: chooses what to follow, makes and erases keys.
-    fn rotate(&mut self, wall: UnixMicros) -> Result<(), KeyError> {
+    fn rotate(&mut self, wall: UnixMicros) -> Result<(), LoadError> {
         let epochs = self.membership.epochs;
         let now = epochs.at(wall);
         if now != self.epoch {
@@ -241,10 +247,12 @@ impl Member {
             let found_s = epochs.map_or(0, Epochs::length_s);
             return Err(JoinError::Epochs { found_s, own_s: self.membership.epochs.length_s() });
         }
-        let keys = self.folder.node_keys()?;
-        let in_force = self.rotation.keys().iter().map(|keys| self.folder.epoch_keys(keys.epoch));
+        let keys = self.folder.node_keys().map_err(LoadError::from)?;
+        let in_force = self.rotation.keys().iter().map(|keys| self.custody.load(keys.epoch));
         let epochs = in_force.collect::<Result<_, _>>()?;
-        let identity = Identity { keys, epochs, invitation: None, consensus };
+        let invitation = invitation_key(&self.folder, self.unlisted)?;
+        let custody = self.custody.clone();
+        let identity = Identity { keys, epochs, invitation, custody, consensus };
         match identity.listed() {
             Ok(_) => {
                 self.filtered = identity.epochs.iter().map(|keys| keys.epoch).collect();
@@ -356,15 +364,34 @@ impl Member {
         if self.told.as_ref() == Some(&stand) {
             return None;
         }
+        let fresh = match self.take_fresh() {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                self.warn(&format!("no replay table for a new epoch: {error}"));
+                return None;
+            }
+        };
         let Stand { epochs, degraded, .. } = stand.clone();
         self.told = Some(stand);
-        self.filtered.retain(|epoch| epochs.contains(epoch));
-        let fresh = self.rotation.keys().iter().filter(|keys| !self.filtered.contains(&keys.epoch));
-        let fresh: Vec<_> =
-            fresh.map(|keys| (keys.epoch, epoch_key(keys, &self.options, &mut self.rng))).collect();
-        self.filtered.extend(fresh.iter().map(|(epoch, _)| *epoch));
-        let kem = self.rotation.keys().iter().rev().map(|keys| keys.kem.clone()).collect();
+        let mut kem: Vec<_> = self.rotation.keys().iter().rev().map(|of| of.kem.clone()).collect();
+        match invitation_key(&self.folder, self.unlisted) {
+            Ok(key) => kem.extend(key.map(|key| key.kem)),
+            Err(error) => self.warn(&format!("the invited are not let in: {error}")),
+        }
         Some(Update { peers: self.peers(), consensus, epochs, fresh, kem, degraded })
+    }
+
+    /// Takes the keys of epochs that are newly in force into memory, each with its table.
+    fn take_fresh(&mut self) -> Result<Vec<(u64, Arc<EpochKey>)>, NodeError> {
+        let in_force = self.rotation.keys();
+        self.filtered.retain(|epoch| in_force.iter().any(|keys| keys.epoch == *epoch));
+        let mut fresh = Vec::new();
+        for keys in in_force.iter().filter(|keys| !self.filtered.contains(&keys.epoch)) {
+            let key = self.custody.take(keys, self.options.replay(), &mut self.rng)?;
+            fresh.push((keys.epoch, Arc::new(key)));
+        }
+        self.filtered.extend(fresh.iter().map(|(epoch, _)| *epoch));
+        Ok(fresh)
     }
 
     /// The neighbours by all consensuses that count: the newest first, so that a node that has
@@ -397,9 +424,9 @@ fn peers_by(consensus: &Consensus, id: NodeId) -> Vec<Peer> {
 /// Why a node cannot join its network.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// A key file.
+    /// A key file, or the memory for mix keys.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Load(#[from] LoadError),
     /// The consensus lists this node, but not as it is.
     #[error(transparent)]
     Node(#[from] NodeError),

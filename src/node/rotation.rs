@@ -1,7 +1,8 @@
 //! A node's keys of each epoch: made ahead, kept through their grace, then erased from disk.
 
+use super::{Custody, LoadError};
 use crate::crypto::random::Rng;
-use crate::pki::{EpochKeys, EpochPublic, KeyError, KeyFolder};
+use crate::pki::{EpochKeys, EpochPublic, KeyError};
 
 /// Which epochs' packets a node takes: of now and the next epoch, of the consensus that is
 /// followed, and in grace of the one before it and of the epoch before (which a node that was
@@ -17,40 +18,51 @@ pub(super) fn epochs_in_force(before: Option<u64>, followed: Option<u64>, now: u
     epochs
 }
 
-/// The keys in force, as they lie in the key folder.
+/// The keys in force.
 #[derive(Debug)]
 pub(super) struct Rotation {
-    folder: KeyFolder,
+    custody: Custody,
     /// In ascending order of their epochs.
     keys: Vec<EpochKeys>,
 }
 
 impl Rotation {
-    pub(super) fn new(folder: KeyFolder) -> Self {
-        Rotation { folder, keys: Vec::new() }
+    pub(super) fn new(custody: Custody) -> Self {
+        Rotation { custody, keys: Vec::new() }
     }
 
     /// Sees to it that the keys of `epochs` are at hand, and no others: makes those of `now` and
     /// the next epoch if there are none, and erases what is over.
     ///
+    /// A mix key that ended with its replay table, or was cut off while it was made, is made anew
+    /// where it can still be published; what was sent under it is lost.
+    ///
     /// # Errors
     /// When a key cannot be read or stored. What cannot be erased is said in the log.
-    pub(super) fn turn(&mut self, epochs: &[u64], now: u64, rng: &mut Rng) -> Result<(), KeyError> {
-        let stored = self.folder.epochs()?;
+    pub(super) fn turn(
+        &mut self,
+        epochs: &[u64],
+        now: u64,
+        rng: &mut Rng,
+    ) -> Result<(), LoadError> {
+        let stored = self.custody.epochs()?;
         self.keys.retain(|keys| epochs.contains(&keys.epoch));
         for epoch in epochs {
             if self.keys.iter().all(|keys| keys.epoch != *epoch) {
-                let keys = match stored.contains(epoch) {
-                    true => Some(self.load(*epoch, rng)?),
-                    false if *epoch >= now => Some(self.make(*epoch, rng)?),
+                let found = match stored.contains(epoch) {
+                    true => self.load(*epoch)?,
                     false => None,
                 };
-                self.keys.extend(keys);
+                let made = match found.is_none() && *epoch >= now {
+                    true => Some(self.make(*epoch, rng)?),
+                    false => None,
+                };
+                self.keys.extend(found.or(made));
             }
         }
         self.keys.sort_unstable_by_key(|keys| keys.epoch);
         for over in stored.into_iter().filter(|epoch| !epochs.contains(epoch)) {
-            match self.folder.erase_epoch_keys(over) {
+            match self.custody.forget(over) {
                 Ok(()) => tracing::debug!("keys of epoch {over} erased"),
                 Err(error) => tracing::warn!("keys of epoch {over} are not erased: {error}"),
             }
@@ -69,22 +81,23 @@ impl Rotation {
         published.map(EpochPublic::of).collect()
     }
 
-    /// Loads a key file. One that was cut off, when the machine went down while it was made, has
-    /// never been used: it is made again.
-    fn load(&self, epoch: u64, rng: &mut Rng) -> Result<EpochKeys, KeyError> {
-        match self.folder.epoch_keys(epoch) {
-            Err(KeyError::Format { path, fault, .. }) => {
-                tracing::warn!("{}: {fault}: made again", path.display());
-                self.folder.erase_epoch_keys(epoch)?;
-                self.make(epoch, rng)
+    /// The keys of `epoch`; none if they are of no use any more.
+    fn load(&self, epoch: u64) -> Result<Option<EpochKeys>, LoadError> {
+        match self.custody.load(epoch) {
+            Err(LoadError::KeyGone(_)) => {
+                tracing::warn!("the mix key of epoch {epoch} ended with its replay table");
+                Ok(None)
             }
-            other => other,
+            Err(LoadError::Key(KeyError::Format { path, fault, .. })) => {
+                tracing::warn!("{}: {fault}", path.display());
+                Ok(None)
+            }
+            found => Ok(Some(found?)),
         }
     }
 
-    fn make(&self, epoch: u64, rng: &mut Rng) -> Result<EpochKeys, KeyError> {
-        let keys = EpochKeys::generate(epoch, rng);
-        self.folder.create_epoch_keys(&keys)?;
+    fn make(&self, epoch: u64, rng: &mut Rng) -> Result<EpochKeys, LoadError> {
+        let keys = self.custody.make(epoch, rng)?;
         tracing::debug!("keys of epoch {epoch} made");
         Ok(keys)
     }
@@ -93,6 +106,8 @@ impl Rotation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::KeyFolder;
+    use crate::replay::Memory;
     use std::fs;
     use std::path::PathBuf;
 
@@ -107,7 +122,8 @@ mod tests {
         }
 
         fn rotation(&self) -> Rotation {
-            Rotation::new(KeyFolder::with_credentials(&self.0, None))
+            let folder = KeyFolder::with_credentials(&self.0, None);
+            Rotation::new(Custody::over(Memory::anonymous(), folder))
         }
     }
 
@@ -151,6 +167,23 @@ mod tests {
         rotation.turn(&epochs_in_force(Some(8), Some(9), 9), 9, &mut rng).unwrap();
         assert_eq!(epochs(&rotation), [8, 9, 10]);
         assert!(!scratch.0.join("epoch-7.key").exists());
+    }
+
+    #[test]
+    fn a_mix_key_that_ended_with_its_table_is_made_anew_for_now_and_not_for_the_past() {
+        let scratch = Scratch::new("gone");
+        let mut rng = Rng::from_seed([3; 32]);
+        let mut rotation = scratch.rotation();
+        rotation.turn(&[6, 7, 8], 6, &mut rng).unwrap();
+        let publics: Vec<_> = rotation.keys().iter().map(|keys| keys.mix.public()).collect();
+        for epoch in [6, 7] {
+            fs::remove_file(scratch.0.join(format!("mix-{epoch}.key"))).unwrap();
+        }
+        let mut rotation = scratch.rotation();
+        rotation.turn(&[6, 7, 8], 7, &mut rng).unwrap();
+        assert_eq!(epochs(&rotation), [7, 8]);
+        assert_ne!(rotation.keys()[0].mix.public(), publics[1]);
+        assert_eq!(rotation.keys()[1].mix.public(), publics[2]);
     }
 
     #[test]

@@ -69,10 +69,19 @@ impl Place {
 }
 
 impl Fingerprints {
-    /// A table with at least `lanes` lanes, all free.
-    pub(super) fn new(lanes: u64) -> Self {
-        let lines = lanes.div_ceil(LINE_LANES).max(u64::from(PATH_LINES));
-        Fingerprints { map: Map::zeroed(lines) }
+    /// The lines of a table with at least `lanes` lanes.
+    pub(super) fn lines_for(lanes: u64) -> u64 {
+        lanes.div_ceil(LINE_LANES).max(u64::from(PATH_LINES))
+    }
+
+    /// The table in `map`, as full as it is.
+    pub(super) fn over(map: Map) -> Self {
+        Fingerprints { map }
+    }
+
+    /// The word of the key's state.
+    pub(super) fn state(&self) -> &AtomicU64 {
+        self.map.state()
     }
 
     /// Test-and-set.

@@ -24,6 +24,8 @@ pub enum Refusal {
     BadTail,
     /// No key for the epoch that the sender chose is in force or in grace.
     UnknownEpoch,
+    /// The epoch's replay table is too full to tell replays from others.
+    KeyClosed,
     /// The next hop is no neighbour of this node.
     UnknownNextHop,
     /// The sender's delay is longer than 28 means.
@@ -54,9 +56,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 15] = [
+    pub const ALL: [Refusal; 16] = [
         Refusal::BadTail,
         Refusal::UnknownEpoch,
+        Refusal::KeyClosed,
         Refusal::UnknownNextHop,
         Refusal::DelayTooLong,
         Refusal::NotDelivering,
@@ -77,6 +80,7 @@ impl Refusal {
         match self {
             Refusal::BadTail => "bad_tail",
             Refusal::UnknownEpoch => "unknown_epoch",
+            Refusal::KeyClosed => "key_closed",
             Refusal::UnknownNextHop => "unknown_next_hop",
             Refusal::DelayTooLong => "delay_too_long",
             Refusal::NotDelivering => "not_delivering",
@@ -129,6 +133,20 @@ impl Reason {
                     | Refusal::TooFast
             ),
         }
+    }
+
+    /// Whether it says that something came a second time: who repeats a packet must not learn
+    /// where its copy went.
+    pub const fn is_replay(self) -> bool {
+        matches!(
+            self,
+            Reason::Link(link::Refusal::Replay) | Reason::Sphinx(sphinx::Refusal::Replay)
+        )
+    }
+
+    /// Whether it says that a ring between two threads was full, which is no user's traffic.
+    pub const fn is_full_ring(self) -> bool {
+        matches!(self, Reason::Worker(Refusal::HandOffFull | Refusal::ControlFull))
     }
 
     fn index(self) -> usize {

@@ -138,6 +138,9 @@ impl Intake<'_> {
         let Some(key) = self.tables.keys.iter().position(|(of, _)| *of == epoch) else {
             return Err((slot, Some(Refusal::UnknownEpoch.into())));
         };
+        if self.tables.keys[key].1.is_closed() {
+            return Err((slot, Some(Refusal::KeyClosed.into())));
+        }
         self.arrivals.push(Arrival { slot, key });
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mixline::clock::{Nanos, UnixMicros};
 use mixline::crypto::random::Rng;
-use mixline::node::Identity;
+use mixline::node::{Custody, Identity};
 use mixline::pki::{
     Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
     Parameters, PlacedMix, Rate, Rates, Role, SigningKey, TrustAnchor,
@@ -65,6 +65,7 @@ pub(crate) fn identities(shape: &Shape, now: UnixMicros, rng: &mut Rng) -> Vec<I
             keys,
             epochs: vec![epoch],
             invitation: None,
+            custody: Custody::anonymous(),
             consensus: consensus.clone(),
         })
         .collect()

@@ -130,6 +130,16 @@ impl KeyFile {
         self.parse(&text)
     }
 
+    /// The key in the file, of a kind that has 32 bytes.
+    ///
+    /// # Errors
+    /// As [`KeyFile::read`].
+    pub(in crate::pki) fn read_32(&self) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        let mut key = Zeroizing::new([0; 32]);
+        key.copy_from_slice(&self.read()?);
+        Ok(key)
+    }
+
     /// Makes the file, which must not exist, with `key`.
     ///
     /// # Errors

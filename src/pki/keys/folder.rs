@@ -1,5 +1,6 @@
-//! The keys of a node, in one folder: `identity.key`, `link.key`, `epoch-<n>.key` for each
-//! epoch whose packets it takes, and `invitation-<second>.key` with the end of its time.
+//! The keys of a node, in one folder: `identity.key`, `link.key`, `epoch-<n>.key` for each epoch
+//! whose packets it takes, `mix-<n>.key` until the node takes that one into its memory, and
+//! `invitation-<second>.key` with the end of its time.
 
 use super::file::{KeyFile, Kind};
 use super::{KeyError, SigningKey};
@@ -7,6 +8,7 @@ use crate::clock::UnixMicros;
 use crate::crypto::random::Rng;
 use crate::crypto::{kem, x25519};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +17,12 @@ use zeroize::Zeroizing;
 const IDENTITY: Kind = Kind { name: "identity key 1", bytes: 32 };
 const LINK: Kind = Kind { name: "link key 1", bytes: 32 };
 const AUTHORITY: Kind = Kind { name: "authority key 1", bytes: 32 };
-/// The mix key, then the link's KEM key.
-const EPOCH: Kind = Kind { name: "epoch keys 1", bytes: 32 + kem::SECRET_BYTES };
 /// The KEM key of the invited.
 const INVITATION: Kind = Kind { name: "invitation key 1", bytes: kem::SECRET_BYTES };
+/// The public half of the mix key, then the link's KEM key.
+const EPOCH: Kind = Kind { name: "epoch keys 2", bytes: 32 + kem::SECRET_BYTES };
+/// A mix key that no packet was accepted under yet.
+const MIX: Kind = Kind { name: "mix key 1", bytes: 32 };
 
 /// The keys that a node keeps for long.
 #[derive(Debug)]
@@ -121,38 +125,83 @@ impl KeyFolder {
         self.own("link.key", LINK).create(keys.link.as_bytes())
     }
 
-    /// Loads the keys of `epoch`.
+    /// Loads the keys of `epoch`, whose mix key no node has taken yet.
     ///
     /// # Errors
-    /// When the file is missing, readable by others, or no key.
+    /// When a file is missing, readable by others, or no key.
     pub fn epoch_keys(&self, epoch: u64) -> Result<EpochKeys, KeyError> {
+        let file = self.own(&mix_file(epoch), MIX);
+        let mix = self.mix_key(epoch)?.ok_or(KeyError::Missing(file.path))?;
+        self.epoch_keys_with(epoch, mix)
+    }
+
+    /// The mix key of `epoch`, if it still lies here.
+    ///
+    /// It is never one of the credentials: those cannot be erased, and a key that comes back
+    /// would meet an empty replay table.
+    ///
+    /// # Errors
+    /// When the file is readable by others, or no key.
+    pub fn mix_key(&self, epoch: u64) -> Result<Option<x25519::Secret>, KeyError> {
+        match self.own(&mix_file(epoch), MIX).read_32() {
+            Ok(key) => Ok(Some(x25519::Secret::from_bytes(*key))),
+            Err(KeyError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Loads the keys of `epoch` whose mix key, `mix`, lies elsewhere.
+    ///
+    /// # Errors
+    /// When the file is missing, readable by others, or made for another mix key.
+    pub fn epoch_keys_with(&self, epoch: u64, mix: x25519::Secret) -> Result<EpochKeys, KeyError> {
         let file = self.found(&epoch_file(epoch), EPOCH);
         let bytes = file.read()?;
-        let parts = bytes.split_first_chunk();
-        let keys = parts.and_then(|(mix, kem)| {
-            let kem = Arc::new(kem::Secret::from_bytes(kem).ok()?);
-            Some(EpochKeys { epoch, mix: x25519::Secret::from_bytes(*mix), kem })
-        });
-        keys.ok_or_else(|| file.fault("it holds no such keys"))
+        let (public, kem) = bytes.split_at(32);
+        if *public != mix.public() {
+            return Err(file.fault("it goes with another mix key"));
+        }
+        let kem = kem::Secret::from_bytes(kem).map_err(|_| file.fault("it holds no such keys"))?;
+        Ok(EpochKeys { epoch, mix, kem: Arc::new(kem) })
     }
 
-    /// Stores the keys of an epoch in a new file.
+    /// The public half of the mix key of `epoch`.
     ///
     /// # Errors
-    /// When the file exists already or cannot be made.
+    /// When the file of the epoch is missing, readable by others, or no key.
+    pub fn mix_public(&self, epoch: u64) -> Result<[u8; 32], KeyError> {
+        let mut public = [0; 32];
+        public.copy_from_slice(&self.found(&epoch_file(epoch), EPOCH).read()?[..32]);
+        Ok(public)
+    }
+
+    /// Stores the keys of an epoch in new files.
+    ///
+    /// # Errors
+    /// When a file exists already or cannot be made.
     pub fn create_epoch_keys(&self, keys: &EpochKeys) -> Result<(), KeyError> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(EPOCH.bytes));
-        bytes.extend_from_slice(keys.mix.as_bytes());
+        bytes.extend_from_slice(&keys.mix.public());
         bytes.extend_from_slice(&keys.kem.to_bytes());
-        self.own(&epoch_file(keys.epoch), EPOCH).create(&bytes)
+        self.own(&epoch_file(keys.epoch), EPOCH).create(&bytes)?;
+        self.own(&mix_file(keys.epoch), MIX).create(keys.mix.as_bytes())
     }
 
-    /// Erases the keys of an epoch that is over.
+    /// Erases the mix key of an epoch, if it lies here: the node has it in its memory.
     ///
     /// # Errors
-    /// When the file is missing or cannot be removed.
+    /// When the file cannot be removed.
+    pub fn erase_mix_key(&self, epoch: u64) -> Result<(), KeyError> {
+        self.erase(&self.own(&mix_file(epoch), MIX))
+    }
+
+    /// Erases the keys of an epoch that is over, as far as they are there.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
     pub fn erase_epoch_keys(&self, epoch: u64) -> Result<(), KeyError> {
-        self.own(&epoch_file(epoch), EPOCH).erase()
+        self.erase_mix_key(epoch)?;
+        self.erase(&self.own(&epoch_file(epoch), EPOCH))
     }
 
     /// The epochs whose keys lie in the folder, in ascending order.
@@ -232,10 +281,18 @@ impl KeyFolder {
     }
 
     fn read_32(&self, name: &str, kind: Kind) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-        let bytes = self.found(name, kind).read()?;
-        let mut key = Zeroizing::new([0; 32]);
-        key.copy_from_slice(&bytes);
-        Ok(key)
+        self.found(name, kind).read_32()
+    }
+
+    /// Erases `file` for good: afterwards no power loss brings it back.
+    fn erase(&self, file: &KeyFile) -> Result<(), KeyError> {
+        match file.erase() {
+            Err(KeyError::Missing(_)) => return Ok(()),
+            erased => erased?,
+        }
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| KeyError::from_io(&self.folder, source))
     }
 
     /// The file `name` among the credentials if it is there, else in the folder.
@@ -254,6 +311,10 @@ impl KeyFolder {
 
 fn epoch_file(epoch: u64) -> String {
     format!("epoch-{epoch}.key")
+}
+
+fn mix_file(epoch: u64) -> String {
+    format!("mix-{epoch}.key")
 }
 
 fn epoch_of(name: &OsStr) -> Option<u64> {
@@ -318,7 +379,7 @@ mod tests {
         let loaded = scratch.keys().epoch_keys(7).unwrap();
         assert_eq!(loaded.mix.public(), epoch.mix.public());
         assert_eq!(loaded.kem.to_bytes(), epoch.kem.to_bytes());
-        for name in ["identity.key", "link.key", "epoch-7.key"] {
+        for name in ["identity.key", "link.key", "epoch-7.key", "mix-7.key"] {
             let mode = fs::metadata(scratch.0.join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o600, "{name}");
         }
@@ -385,6 +446,21 @@ mod tests {
         assert_eq!(folder.node_keys().unwrap_err().exit_code(), 77);
         fs::remove_file(scratch.0.join("identity.key")).unwrap();
         assert_ne!(folder.node_keys().unwrap().identity.id(), keys.identity.id());
+    }
+
+    #[test]
+    fn a_mix_key_that_was_taken_is_known_by_its_public_half_alone() {
+        let (scratch, _) = stored("taken");
+        let keys = EpochKeys::generate(7, &mut Rng::from_seed([6; 32]));
+        scratch.keys().create_epoch_keys(&keys).unwrap();
+        scratch.keys().erase_mix_key(7).unwrap();
+        assert!(scratch.keys().mix_key(7).unwrap().is_none());
+        assert_eq!(scratch.keys().epoch_keys(7).unwrap_err().exit_code(), 66);
+        assert_eq!(scratch.keys().mix_public(7).unwrap(), keys.mix.public());
+        let again = scratch.keys().epoch_keys_with(7, keys.mix.clone()).unwrap();
+        assert_eq!(again.kem.public(), keys.kem.public());
+        let other = x25519::Secret::from_bytes([1; 32]);
+        assert_eq!(scratch.keys().epoch_keys_with(7, other).unwrap_err().exit_code(), 78);
     }
 
     #[test]

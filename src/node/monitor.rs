@@ -1,0 +1,281 @@
+//! What an operator's machines ask a node over HTTP: `/metrics`, `/healthz`, `/readyz`.
+//!
+//! It has a thread of its own that only looks, and answers nobody but those who are named.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{sleep, timeout};
+
+use super::exposition::Exposition;
+use super::{NodeError, Wakers};
+use crate::clock;
+use crate::config::{Metrics, Prefix};
+
+/// Connections at a time, bytes and lines of a request, and how long all of it may take.
+const CONNECTIONS_MAX: usize = 16;
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const HEAD_LINES_MAX: usize = 32;
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
+/// The pause after the system refused a connection: too many files are open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a thread that is alive may take to show it.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(1);
+/// How often to look for it, and the occupancy of the mix.
+const HEARTBEAT_LOOK: Duration = Duration::from_millis(5);
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+const TEXT: &str = "text/plain; charset=utf-8";
+const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+type Answer = Response<Full<Bytes>>;
+
+/// The listener, open before the node starts, so that a wrong address is found at once.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: std::net::TcpListener,
+    allow: Vec<Prefix>,
+}
+
+impl Listener {
+    /// Listens where `metrics` says.
+    ///
+    /// # Errors
+    /// When the address is not this machine's, or taken.
+    pub(super) fn open(metrics: &Metrics) -> Result<Self, NodeError> {
+        let Metrics { listen, allow } = metrics.clone();
+        let opened = std::net::TcpListener::bind(listen)
+            .and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+        let failed = |source| NodeError::Metrics { address: listen, source };
+        Ok(Listener { socket: opened.map_err(failed)?, allow })
+    }
+}
+
+/// The thread that answers.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    stop: Arc<Notify>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Monitor {
+    /// Answers at `listener`, if there is one, until it is stopped.
+    ///
+    /// # Errors
+    /// When the system has no thread or descriptor left.
+    pub(super) fn start(
+        listener: Listener,
+        exposition: Exposition,
+        wakers: Wakers,
+    ) -> Result<Self, NodeError> {
+        let address = listener.socket.local_addr().unwrap_or(([0; 4], 0).into());
+        let failed = |source| NodeError::Metrics { address, source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(failed)?;
+        let stop = Arc::new(Notify::new());
+        let (stopped, desk) = (stop.clone(), Arc::new(Desk { exposition, wakers }));
+        let answer = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = stopped.notified() => {}
+                    () = sample(&desk) => {}
+                    () = serve(listener, &desk) => {}
+                }
+            });
+        };
+        let thread = thread::Builder::new().name("monitor".into()).spawn(answer);
+        Ok(Monitor { stop, thread: thread.map_err(failed)? })
+    }
+
+    /// Answers nobody any more.
+    pub(super) fn stop(self) {
+        self.stop.notify_one();
+        // It panics on bugs only, and then the process has ended.
+        let _ = self.thread.join();
+    }
+}
+
+/// What answers are made from.
+struct Desk {
+    exposition: Exposition,
+    wakers: Wakers,
+}
+
+impl Desk {
+    fn wake_all(&self) {
+        self.wakers.control.wake();
+        self.wakers.workers.iter().for_each(|waker| waker.wake());
+    }
+
+    /// The turns that each thread has taken.
+    fn turns(&self) -> Vec<u64> {
+        let sources = &self.exposition.sources;
+        let workers = sources.workers.iter().map(|counts| counts.turns.value());
+        workers.chain([sources.standing.turns.value()]).collect()
+    }
+}
+
+/// Ends windows in time; workers that sleep are woken to say how long they did.
+async fn sample(desk: &Desk) {
+    loop {
+        sleep(SAMPLE_EVERY).await;
+        if desk.exposition.sample(clock::now()) {
+            desk.wake_all();
+            sleep(HEARTBEAT_LOOK).await;
+            desk.exposition.close_window(clock::now());
+        }
+    }
+}
+
+async fn serve(listener: Listener, desk: &Arc<Desk>) {
+    let Listener { socket, allow } = listener;
+    let Ok(socket) = TcpListener::from_std(socket) else { return };
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((stream, from)) = socket.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        if !may_ask(from, &allow) {
+            continue;
+        }
+        let desk = desk.clone();
+        tokio::spawn(async move {
+            // A connection that breaks is its other end's business.
+            let _ = timeout(CONNECTION_MAX, serve_one(stream, desk)).await;
+            drop(place);
+        });
+    }
+}
+
+fn may_ask(from: SocketAddr, allow: &[Prefix]) -> bool {
+    let from: IpAddr = from.ip().to_canonical();
+    from.is_loopback() || allow.iter().any(|prefix| prefix.contains(from))
+}
+
+async fn serve_one(stream: TcpStream, desk: Arc<Desk>) -> Result<(), hyper::Error> {
+    let service = service_fn(|request| {
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(answer(&request, &desk).await) }
+    });
+    http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEAD_LINES_MAX)
+        .timer(TokioTimer::new())
+        .header_read_timeout(CONNECTION_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}
+
+async fn answer(request: &Request<Incoming>, desk: &Desk) -> Answer {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD", TEXT);
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match request.uri().path() {
+        "/metrics" => text(StatusCode::OK, desk.exposition.text(), METRICS_TEXT),
+        "/healthz" => verdict(unhealthy(desk).await),
+        "/readyz" => verdict(unready(desk)),
+        _ => text(StatusCode::NOT_FOUND, "ask for /metrics, /healthz or /readyz", TEXT),
+    }
+}
+
+/// A thread that does not move, if there is one. An idle thread sleeps: it is woken, and has
+/// then to take a turn.
+async fn unhealthy(desk: &Desk) -> Option<String> {
+    let before = desk.turns();
+    desk.wake_all();
+    let moved = async {
+        while desk.turns().iter().zip(&before).any(|(now, before)| now == before) {
+            sleep(HEARTBEAT_LOOK).await;
+        }
+    };
+    // Whether it came in time is seen below: a thread may move in the last moment.
+    let _ = timeout(HEARTBEAT_MAX, moved).await;
+    stuck(&before, &desk.turns())
+}
+
+/// The first thread that took no turn between two looks, if there is one.
+fn stuck(before: &[u64], after: &[u64]) -> Option<String> {
+    let workers = before.len() - 1;
+    let stuck = before.iter().zip(after).position(|(before, after)| before == after)?;
+    Some(match stuck {
+        worker if worker < workers => format!("worker {worker} does not move"),
+        _ => "the control thread does not move".to_owned(),
+    })
+}
+
+/// Why the node is no good for packets now, if it is not.
+fn unready(desk: &Desk) -> Option<String> {
+    let standing = &desk.exposition.sources.standing;
+    let in_force = standing.in_force();
+    let consensus = &in_force.consensus;
+    let key = in_force.keys.iter().find(|(epoch, _)| *epoch == consensus.epoch());
+    let wall = clock::wall();
+    if standing.is_draining() {
+        return Some("draining".to_owned());
+    }
+    if wall < consensus.valid_from() || wall >= consensus.valid_until() {
+        return Some("the consensus is not valid now".to_owned());
+    }
+    match key {
+        None => Some(format!("no mix key for epoch {}", consensus.epoch())),
+        Some((epoch, key)) if key.is_closed() => {
+            Some(format!("the key of epoch {epoch} is closed"))
+        }
+        Some(_) => None,
+    }
+}
+
+fn verdict(fault: Option<String>) -> Answer {
+    match fault {
+        None => text(StatusCode::OK, "ok", TEXT),
+        Some(fault) => text(StatusCode::SERVICE_UNAVAILABLE, fault, TEXT),
+    }
+}
+
+fn text(status: StatusCode, said: impl Into<String>, kind: &'static str) -> Answer {
+    let mut said = said.into();
+    if !said.ends_with('\n') {
+        said.push('\n');
+    }
+    let mut answer = Response::new(Full::new(Bytes::from(said)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_takes_no_turn_is_named() {
+        assert_eq!(stuck(&[1, 2, 3], &[2, 3, 4]), None);
+        assert_eq!(stuck(&[1, 2, 3], &[2, 2, 4]).unwrap(), "worker 1 does not move");
+        assert_eq!(stuck(&[1, 2, 3], &[2, 3, 3]).unwrap(), "the control thread does not move");
+    }
+
+    #[test]
+    fn only_this_machine_may_ask_unless_others_are_named() {
+        let local: SocketAddr = "127.0.0.9:1".parse().unwrap();
+        let mapped: SocketAddr = "[::ffff:127.0.0.1]:1".parse().unwrap();
+        let other: SocketAddr = "192.0.2.7:1".parse().unwrap();
+        assert!(may_ask(local, &[]) && may_ask(mapped, &[]) && !may_ask(other, &[]));
+    }
+}

@@ -1,0 +1,68 @@
+//! How a node stands, for threads that only look: written by its control thread.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::metrics::{Counter, Gauge};
+use crate::pki::Consensus;
+use crate::replay::EpochKey;
+
+/// The documents and keys in force.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The consensus that the node follows.
+    pub consensus: Arc<Consensus>,
+    /// Its mix keys, with their epochs.
+    pub keys: Vec<(u64, Arc<EpochKey>)>,
+}
+
+/// How a node stands.
+#[derive(Debug)]
+pub struct Standing {
+    in_force: Mutex<InForce>,
+    draining: AtomicBool,
+    /// Turns of the control thread: its heartbeat.
+    pub turns: Counter,
+    /// Links to neighbours that have a session.
+    pub links_up: Gauge,
+    /// Links to neighbours that there should be.
+    pub links: Gauge,
+}
+
+impl Standing {
+    /// A node that starts with `in_force`.
+    pub fn new(in_force: InForce) -> Self {
+        Standing {
+            in_force: Mutex::new(in_force),
+            draining: AtomicBool::new(false),
+            turns: Counter::default(),
+            links_up: Gauge::default(),
+            links: Gauge::default(),
+        }
+    }
+
+    /// The documents and keys in force.
+    pub fn in_force(&self) -> InForce {
+        self.lock().clone()
+    }
+
+    /// A new epoch has begun, or keys have changed.
+    pub fn set_in_force(&self, in_force: InForce) {
+        *self.lock() = in_force;
+    }
+
+    /// Whether it takes in nothing more.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// It takes in nothing more from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Both critical sections only move a value: nothing can be half done.
+    fn lock(&self) -> MutexGuard<'_, InForce> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,567 @@
+//! Where mix keys and their tables lie: a folder in memory that outlives the process and not the
+//! power, or, where there is none, the process's own memory.
+//!
+//! A key and the record of what came under it are one file, so that they live and die together:
+//! after a kill the next process goes on under the same key with everything that was seen; after
+//! a power loss both are gone. A disk would break both halves: it outlives the power with a table
+//! that is behind, and the kernel's writing back stalls whoever stores into it for up to 90 ms.
+
+use super::header::{self, Header};
+use super::map::{self, Map};
+use super::{EpochKey, Fingerprints, IN_USE, Options, Table};
+use crate::crypto::random::Rng;
+use crate::crypto::x25519::Secret;
+use crate::host;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
+use zeroize::Zeroizing;
+
+/// Where a service has its folder that nobody names.
+const SERVICE_FOLDER: &str = "/run/mixline";
+/// Where everybody has memory.
+const SHARED_FOLDER: &str = "/dev/shm";
+/// Mode bits that let others than the owner at a file.
+const MODE_GROUP_AND_OTHERS: u32 = 0o077;
+
+/// Why a key and its table cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The folder is on a disk.
+    #[error(
+        "{}: replay.folder is on a disk: name a folder on a tmpfs, below /run or /dev/shm, so \
+         that keys and replay tables end with the power and never wait for the disk", .0.display()
+    )]
+    OnDisk(PathBuf),
+    /// The folder or a file in it is not this user's alone.
+    #[error("{}: belongs to another user or is open to others: remove it, or name another \
+        replay.folder", .0.display())]
+    Exposed(PathBuf),
+    /// Another process has it.
+    #[error("{}: another process uses it: is this node running already?", .0.display())]
+    InUse(PathBuf),
+    /// There is not enough memory.
+    #[error(
+        "no memory for a replay table of {bytes} bytes in {place}: lower \
+        replay.packets_max, or give the tmpfs more (mount -o remount,size=...)"
+    )]
+    NoRoom {
+        /// Where.
+        place: String,
+        /// How much it takes.
+        bytes: u64,
+    },
+    /// The file is no longer to be trusted, nor the key in it to be used.
+    #[error("{}: {why}: the mix key in it must not be used any more", .path.display())]
+    Dead {
+        /// The file.
+        path: PathBuf,
+        /// What happened to it.
+        why: Death,
+    },
+    /// Something else failed.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// How a key and its table came to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Death {
+    /// The machine was started again since.
+    #[error("made before the machine was started again")]
+    OtherBoot,
+    /// Its bytes are not those that were written.
+    #[error("damaged")]
+    Damaged,
+    /// Its key is not the one that is asked for.
+    #[error("made for another key")]
+    OtherKey,
+}
+
+impl MemoryError {
+    /// The exit status for this error (sysexits: 66 no input, 69 unavailable, 77 permission, 78
+    /// configuration).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            MemoryError::OnDisk(_) | MemoryError::NoRoom { .. } => 78,
+            MemoryError::Exposed(_) => 77,
+            MemoryError::InUse(_) => 69,
+            MemoryError::Dead { .. } => 66,
+            MemoryError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => 77,
+                _ => 1,
+            },
+        }
+    }
+
+    fn io(path: &Path, source: io::Error) -> Self {
+        MemoryError::Io { path: path.to_path_buf(), source }
+    }
+
+    fn dead(path: &Path, why: Death) -> Self {
+        MemoryError::Dead { path: path.to_path_buf(), why }
+    }
+}
+
+/// Where the keys and tables of one node lie.
+#[derive(Debug)]
+pub struct Memory {
+    /// None: the process's own memory.
+    folder: Option<PathBuf>,
+    /// Held while this process may change the folder's files.
+    lock: OnceLock<File>,
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.folder {
+            Some(folder) => write!(
+                out,
+                "mix keys and replay tables in {} (shared memory): they outlive this process \
+                 and not the power",
+                folder.display()
+            ),
+            None => out.write_str(
+                "mix keys and replay tables in this process's memory, because there is no tmpfs \
+                 to be used: a restart ends them, and needs the keys of a new epoch",
+            ),
+        }
+    }
+}
+
+impl Memory {
+    /// The process's own memory.
+    pub fn anonymous() -> Self {
+        Memory { folder: None, lock: OnceLock::new() }
+    }
+
+    /// Memory in `folder`, which is made when it is first needed.
+    ///
+    /// # Errors
+    /// When it is on a disk, or open to others.
+    pub fn in_folder(folder: &Path) -> Result<Self, MemoryError> {
+        if !is_in_memory(folder)? {
+            return Err(MemoryError::OnDisk(folder.to_path_buf()));
+        }
+        check_owner(folder)?;
+        Ok(Memory { folder: Some(folder.to_path_buf()), lock: OnceLock::new() })
+    }
+
+    /// The best place for the node `name`, where its operator names none: below
+    /// `$RUNTIME_DIRECTORY`, `/run/mixline` or `/dev/shm`, whichever is the first that is in
+    /// memory; else the process's own memory.
+    ///
+    /// # Errors
+    /// When the folder there is open to others.
+    pub fn choose(name: &str) -> Result<Self, MemoryError> {
+        let service = std::env::var_os("RUNTIME_DIRECTORY");
+        let service = service.iter().flat_map(std::env::split_paths);
+        let places = service.chain([SERVICE_FOLDER.into(), SHARED_FOLDER.into()]);
+        for place in places.filter(|place: &PathBuf| place.is_dir()) {
+            if is_in_memory(&place)? && is_writable(&place) {
+                return Self::in_folder(&place.join(format!("mixline-{name}")));
+            }
+        }
+        Ok(Self::anonymous())
+    }
+
+    /// Whether keys and tables are still there when the process is started again.
+    pub fn outlives_process(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// The secret of `epoch`, if it lies here; looks only.
+    ///
+    /// # Errors
+    /// [`MemoryError::Dead`] when it must not be used any more; others when it cannot be read.
+    pub fn secret(&self, epoch: u64) -> Result<Option<Secret>, MemoryError> {
+        let Some(path) = self.path(epoch) else { return Ok(None) };
+        Ok(open(&path, epoch)?.map(|(_, header)| header.secret))
+    }
+
+    /// Binds `secret` to its table: the one that lies here if there is one, else a new one.
+    ///
+    /// # Errors
+    /// When the table here belongs to another key or is dead, when there is not enough memory,
+    /// or another process uses it.
+    pub fn epoch_key(
+        &self,
+        epoch: u64,
+        secret: &Secret,
+        options: Options,
+        rng: &mut Rng,
+    ) -> Result<EpochKey, MemoryError> {
+        let Some(path) = self.path(epoch) else {
+            return EpochKey::new(secret.clone(), options, rng).map_err(|_| {
+                let bytes = options.table_bytes();
+                MemoryError::NoRoom { place: "this machine".into(), bytes }
+            });
+        };
+        self.claim()?;
+        let (file, header) = match open(&path, epoch)? {
+            Some(found) => found,
+            None => create(&path, epoch, secret, options, rng)?,
+        };
+        if header.secret.public() != secret.public() {
+            return Err(MemoryError::dead(&path, Death::OtherKey));
+        }
+        let failed = |source| MemoryError::io(&path, source);
+        let map = Map::shared(&file, header.lines).map_err(failed)?;
+        if !(super::FRESH..=super::CLOSED).contains(&map.state().load(Relaxed)) {
+            return Err(MemoryError::dead(&path, Death::Damaged));
+        }
+        let table = Table { hash_key: header.hash_key, fingerprints: Fingerprints::over(map) };
+        Ok(EpochKey { secret: header.secret, table })
+    }
+
+    /// Removes key and table of `epoch`: it is over, or they are dead.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn discard(&self, epoch: u64) -> Result<(), MemoryError> {
+        let Some(path) = self.path(epoch) else { return Ok(()) };
+        self.claim()?;
+        match OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
+            // Whoever still has the file open finds no key in it.
+            Ok(file) => file.write_all_at(&[0; header::BYTES], 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => Err(error),
+        }
+        .and_then(|()| fs::remove_file(&path))
+        .map_err(|source| MemoryError::io(&path, source))
+    }
+
+    /// The epochs of which something lies here, in ascending order.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn epochs(&self) -> Result<Vec<u64>, MemoryError> {
+        let Some(folder) = self.folder.as_ref().filter(|folder| folder.is_dir()) else {
+            return Ok(Vec::new());
+        };
+        let failed = |source| MemoryError::io(folder, source);
+        let mut epochs = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix("epoch-"));
+            epochs.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        epochs.sort_unstable();
+        Ok(epochs)
+    }
+
+    fn path(&self, epoch: u64) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(format!("epoch-{epoch}")))
+    }
+
+    /// Makes the folder if there is none, and keeps other processes away from it as long as this
+    /// lives; whatever changes something here does so by itself.
+    ///
+    /// # Errors
+    /// When it cannot be made, is open to others, or another process has it.
+    pub fn claim(&self) -> Result<(), MemoryError> {
+        let (Some(folder), None) = (&self.folder, self.lock.get()) else { return Ok(()) };
+        let failed = |source| MemoryError::io(folder, source);
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        check_owner(folder)?;
+        let lock = File::open(folder).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(MemoryError::InUse(folder.clone())),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        // Somebody may have come first, in this process: then his lock is as good.
+        let _ = self.lock.set(lock);
+        Ok(())
+    }
+}
+
+impl EpochKey {
+    /// Says that the key is in use from now on: no other copy of it must be left, or it could
+    /// outlive its table.
+    pub fn put_in_use(&self) {
+        let state = self.table.fingerprints.state();
+        let _ = state.compare_exchange(super::FRESH, IN_USE, Relaxed, Relaxed);
+    }
+}
+
+/// Opens and checks the file of `epoch`; nothing if there is none.
+fn open(path: &Path, epoch: u64) -> Result<Option<(File, Header)>, MemoryError> {
+    let failed = |source| MemoryError::io(path, source);
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    let file = match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(failed)?,
+    };
+    check_owner(path)?;
+    let damaged = || MemoryError::dead(path, Death::Damaged);
+    let mut bytes = Zeroizing::new([0; header::BYTES]);
+    file.read_exact_at(&mut *bytes, 0).map_err(|_| damaged())?;
+    let header = Header::decode(&bytes).ok_or_else(damaged)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if header.epoch != epoch || map::file_bytes(header.lines) != Some(length) {
+        return Err(damaged());
+    }
+    if header.boot_id != boot_id().map_err(failed)? {
+        return Err(MemoryError::dead(path, Death::OtherBoot));
+    }
+    Ok(Some((file, header)))
+}
+
+/// Makes the file of `epoch`. It has its name only when it is whole, so that a process that is
+/// killed meanwhile leaves nothing that looks like damage.
+fn create(
+    path: &Path,
+    epoch: u64,
+    secret: &Secret,
+    options: Options,
+    rng: &mut Rng,
+) -> Result<(File, Header), MemoryError> {
+    let failed = |source| MemoryError::io(path, source);
+    let header = Header {
+        epoch,
+        lines: Fingerprints::lines_for(options.lanes()),
+        hash_key: Zeroizing::new(rng.bytes()),
+        secret: secret.clone(),
+        boot_id: boot_id().map_err(failed)?,
+    };
+    let unfinished = path.with_extension("new");
+    let _ = fs::remove_file(&unfinished); // of a process that was killed here
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .map_err(failed)?;
+    let bytes = map::file_bytes(header.lines).unwrap_or(u64::MAX);
+    if let Err(error) = map::reserve(&file, bytes) {
+        let _ = fs::remove_file(&unfinished);
+        return Err(match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory => {
+                let place = path.parent().unwrap_or(path).display().to_string();
+                MemoryError::NoRoom { place, bytes }
+            }
+            _ => failed(error),
+        });
+    }
+    file.write_all_at(&super::FRESH.to_le_bytes(), map::STATE_OFFSET).map_err(failed)?;
+    file.write_all_at(&*header.encode(), 0).map_err(failed)?;
+    fs::rename(&unfinished, path).map_err(failed)?;
+    Ok((file, header))
+}
+
+fn boot_id() -> io::Result<[u8; header::BOOT_ID_BYTES]> {
+    host::boot_id()?.as_bytes().try_into().map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether the folder, or the nearest above it that exists, lies in memory.
+fn is_in_memory(folder: &Path) -> Result<bool, MemoryError> {
+    let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    File::open(existing)
+        .and_then(|opened| map::is_in_memory(&opened))
+        .map_err(|source| MemoryError::io(existing, source))
+}
+
+/// Whether this process may make files there.
+fn is_writable(folder: &Path) -> bool {
+    let unnamed =
+        OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(folder);
+    unnamed.is_ok()
+}
+
+/// In a folder that everybody may write to, somebody else could have made ours first.
+fn check_owner(path: &Path) -> Result<(), MemoryError> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.map_err(|source| MemoryError::io(path, source))?,
+    };
+    let is_closed = metadata.mode() & MODE_GROUP_AND_OTHERS == 0;
+    if metadata.uid() == host::user() && is_closed && !metadata.is_symlink() {
+        Ok(())
+    } else {
+        Err(MemoryError::Exposed(path.to_path_buf()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::Verdict;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const OPTIONS: Options = Options { packets_max: 1000 };
+
+    /// A folder of one test in shared memory, removed at its end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let unique = format!("mixline-memory-{}-{name}", std::process::id());
+            Scratch(Path::new(SHARED_FOLDER).join(unique))
+        }
+
+        fn memory(&self) -> Memory {
+            Memory::in_folder(&self.0).unwrap()
+        }
+
+        /// A key of epoch 7 that has seen the tag of ones.
+        fn with_key(name: &str) -> Self {
+            let scratch = Scratch::new(name);
+            let key = scratch.key(&secret()).unwrap();
+            key.put_in_use();
+            assert_eq!(key.table().insert(&[1; 32]), Verdict::New);
+            scratch
+        }
+
+        fn key(&self, secret: &Secret) -> Result<EpochKey, MemoryError> {
+            self.memory().epoch_key(7, secret, OPTIONS, &mut Rng::from_seed([9; 32]))
+        }
+
+        fn write(&self, bytes: &[u8], place: u64) {
+            let file = OpenOptions::new().write(true).open(self.0.join("epoch-7")).unwrap();
+            file.write_all_at(bytes, place).unwrap();
+        }
+
+        #[track_caller]
+        fn assert_dead(&self, expected: Death) {
+            let error = self.key(&secret()).unwrap_err();
+            assert!(matches!(error, MemoryError::Dead { why, .. } if why == expected), "{error}");
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn secret() -> Secret {
+        Secret::from_bytes([5; 32])
+    }
+
+    #[test]
+    fn what_was_seen_is_seen_after_the_key_is_taken_again() {
+        let scratch = Scratch::with_key("again");
+        assert_eq!(scratch.memory().secret(7).unwrap().unwrap().as_bytes(), secret().as_bytes());
+        let key = scratch.key(&secret()).unwrap();
+        assert_eq!(key.table().insert(&[1; 32]), Verdict::Seen);
+        assert_eq!(key.table().insert(&[2; 32]), Verdict::New);
+        assert_eq!(scratch.memory().epochs().unwrap(), [7]);
+    }
+
+    #[test]
+    fn a_table_keeps_its_size_when_the_next_is_planned_otherwise() {
+        let scratch = Scratch::with_key("size");
+        let larger = Options { packets_max: 100_000 };
+        let mut rng = Rng::from_seed([9; 32]);
+        let key = scratch.memory().epoch_key(7, &secret(), larger, &mut rng).unwrap();
+        assert_eq!(key.table().insert(&[1; 32]), Verdict::Seen);
+    }
+
+    #[test]
+    fn a_closed_key_stays_closed() {
+        let scratch = Scratch::with_key("closed");
+        scratch.key(&secret()).unwrap().close();
+        let key = scratch.key(&secret()).unwrap();
+        key.put_in_use();
+        assert!(key.is_closed());
+    }
+
+    #[test]
+    fn a_key_made_before_the_machine_was_started_again_is_dead() {
+        let scratch = Scratch::with_key("boot");
+        let path = scratch.0.join("epoch-7");
+        let (_, header) = open(&path, 7).unwrap().unwrap();
+        let other = Header { boot_id: [b'0'; header::BOOT_ID_BYTES], ..header };
+        scratch.write(&*other.encode(), 0);
+        scratch.assert_dead(Death::OtherBoot);
+    }
+
+    #[test]
+    fn a_damaged_key_is_dead() {
+        let scratch = Scratch::with_key("damaged");
+        scratch.write(&[0x55], 90);
+        scratch.assert_dead(Death::Damaged);
+        let scratch = Scratch::with_key("state");
+        scratch.write(&[9], map::STATE_OFFSET);
+        scratch.assert_dead(Death::Damaged);
+        let scratch = Scratch::with_key("short");
+        let path = scratch.0.join("epoch-7");
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(fs::metadata(&path).unwrap().len() - 1).unwrap();
+        scratch.assert_dead(Death::Damaged);
+        let scratch = Scratch::with_key("renamed");
+        fs::rename(scratch.0.join("epoch-7"), scratch.0.join("epoch-8")).unwrap();
+        assert!(matches!(scratch.memory().secret(8), Err(MemoryError::Dead { .. })));
+    }
+
+    #[test]
+    fn a_key_never_meets_the_table_of_another() {
+        let scratch = Scratch::with_key("other");
+        let error = scratch.key(&Secret::from_bytes([6; 32])).unwrap_err();
+        assert!(matches!(error, MemoryError::Dead { why: Death::OtherKey, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_discarded_key_is_gone_and_wiped() {
+        let scratch = Scratch::with_key("gone");
+        let open = File::open(scratch.0.join("epoch-7")).unwrap();
+        scratch.memory().discard(7).unwrap();
+        scratch.memory().discard(7).unwrap();
+        assert!(scratch.memory().secret(7).unwrap().is_none());
+        let mut left = [1; header::BYTES];
+        open.read_exact_at(&mut left, 0).unwrap();
+        assert_eq!(left, [0; header::BYTES]);
+    }
+
+    #[test]
+    fn of_two_processes_one_has_the_tables() {
+        let scratch = Scratch::with_key("lock");
+        let (first, second) = (scratch.memory(), scratch.memory());
+        let take =
+            |memory: &Memory| memory.epoch_key(7, &secret(), OPTIONS, &mut Rng::from_seed([9; 32]));
+        assert!(take(&first).is_ok());
+        assert!(matches!(take(&second), Err(MemoryError::InUse(_))));
+        drop(first);
+        assert!(take(&second).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_in_memory_is_refused() {
+        // Not a disk, and not memory either: there is one on every machine.
+        let on_disk = Path::new("/proc/tables");
+        assert!(matches!(Memory::in_folder(on_disk), Err(MemoryError::OnDisk(_))));
+    }
+
+    #[test]
+    fn a_folder_or_file_that_others_can_open_is_refused() {
+        let scratch = Scratch::with_key("open");
+        let open = |path: &Path| {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        open(&scratch.0.join("epoch-7"));
+        assert!(matches!(scratch.key(&secret()), Err(MemoryError::Exposed(_))));
+        open(&scratch.0);
+        assert!(matches!(Memory::in_folder(&scratch.0), Err(MemoryError::Exposed(_))));
+    }
+
+    #[test]
+    fn a_table_that_no_memory_holds_is_refused_with_its_size_and_leaves_nothing() {
+        let scratch = Scratch::new("room");
+        let options = Options { packets_max: 1 << 50 };
+        let mut rng = Rng::from_seed([9; 32]);
+        let error = scratch.memory().epoch_key(7, &secret(), options, &mut rng).unwrap_err();
+        assert!(matches!(error, MemoryError::NoRoom { .. }), "{error}");
+        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 0);
+    }
+}
