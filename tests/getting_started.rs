@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const INSIDE: &str = "MIXLINE_TEST_INSIDE";
 /// Where nobody may make namespaces there is no test, unless this is set.
 const REQUIRE: &str = "MIXLINE_REQUIRE_NAMESPACES";
-const UNSHARE: &[&str] = &["--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"];
+const UNSHARE: &[&str] = &["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"];
 /// The page's epochs, and the test's.
 const EPOCHS: (&str, &str) = ("20m", "12s");
 /// How long a command may take, and how long what it is to say may take to become true.
@@ -140,6 +140,7 @@ impl Machine {
             .env("PATH", path)
             .env("MACHINES", root)
             .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("RUNTIME_DIRECTORY")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -218,7 +219,8 @@ fn machines(root: &Path) -> [Machine; 2] {
     let pid = beta.shell.id();
     let (said, status) = alpha.run(
         &format!(
-            "ip link set lo up\n\
+            "mount -t tmpfs tmpfs /dev/shm\n\
+         ip link set lo up\n\
          ip link add cable type veth peer name other\n\
          ip link set other netns {pid}\n\
          ip address add 10.77.0.1/24 dev cable\n\
