@@ -15,11 +15,14 @@ use std::time::{Duration, Instant};
 
 /// Set in the process that has namespaces of its own: the folder of the machines.
 const INSIDE: &str = "MIXLINE_TEST_INSIDE";
-/// Where nobody may make namespaces there is no test, unless this is set.
-const REQUIRE: &str = "MIXLINE_REQUIRE_NAMESPACES";
-const UNSHARE: &[&str] = &["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"];
+/// Where nobody may make namespaces there is no test, unless this is set, as in `.ci/run`.
+const REQUIRE: &str = "MIXLINE_REQUIRE_XDP";
+const UNSHARE: &[&str] =
+    &["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"];
 /// The page's epochs, and the test's.
 const EPOCHS: (&str, &str) = ("20m", "12s");
+/// What the parser of configurations says.
+const OTHERS: &[&str] = &["unknown field", "missing field", "invalid type"];
 /// How long a command may take, and how long what it is to say may take to become true.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -89,6 +92,11 @@ impl Block {
         };
         let commands = inside.join("\n").replace(EPOCHS.0, EPOCHS.1);
         Block { line, machine, again, commands, output: None }
+    }
+
+    /// Commands that are not on the page.
+    fn setup(commands: &str) -> Self {
+        Block { commands: commands.to_owned(), ..Block::default() }
     }
 
     /// Whether `said` has, in a row, lines that fit those of the page.
@@ -214,39 +222,45 @@ impl Machine {
 fn machines(root: &Path) -> [Machine; 2] {
     let mut alpha = Machine::start("alpha", root, &["bash"]);
     let mut beta = Machine::start("beta", root, &["unshare", "--net", "bash"]);
-    // It answers from within its namespace.
-    assert_eq!(beta.run("true", false).1, "0");
+    // What it says comes from within its namespace.
+    beta.follow(&Block::setup("true"));
     let pid = beta.shell.id();
-    let (said, status) = alpha.run(
-        &format!(
-            "mount -t tmpfs tmpfs /dev/shm\n\
-         ip link set lo up\n\
-         ip link add cable type veth peer name other\n\
-         ip link set other netns {pid}\n\
-         ip address add 10.77.0.1/24 dev cable\n\
-         ip link set cable up"
-        ),
-        false,
-    );
-    assert_eq!(status, "0", "{said}");
-    let (said, status) = beta.run(
-        "ip link set lo up\nip address add 10.77.0.2/24 dev other\nip link set other up",
-        false,
-    );
-    assert_eq!(status, "0", "{said}");
+    alpha.follow(&Block::setup(&format!(
+        "mount -t tmpfs tmpfs /dev/shm
+        ip link set lo up
+        ip link add cable type veth peer name other
+        ip link set other netns {pid}
+        ip address add 10.77.0.1/24 dev cable
+        ip link set cable up"
+    )));
+    beta.follow(&Block::setup(
+        "ip link set lo up
+        ip address add 10.77.0.2/24 dev other
+        ip link set other up",
+    ));
     [alpha, beta]
+}
+
+/// What is missing for machines of our own.
+fn missing() -> Option<String> {
+    for (program, package) in
+        [("unshare", "util-linux"), ("ip", "iproute2"), ("curl", "curl"), ("bash", "bash")]
+    {
+        if let Err(error) = Command::new(program).arg("-V").stdout(Stdio::null()).output() {
+            return Some(format!("{program}: {error}: install the package {package}"));
+        }
+    }
+    let tried = Command::new("unshare").args(UNSHARE).arg("true").output();
+    let tried = tried.map_err(|error| error.to_string()).and_then(|tried| {
+        let said = String::from_utf8_lossy(&tried.stderr).trim().to_owned();
+        tried.status.success().then_some(()).ok_or(said)
+    });
+    tried.err().map(|said| format!("no namespaces: {said}"))
 }
 
 /// Runs the test `name` again, alone in namespaces, if there can be some.
 fn go_inside(name: &str) {
-    let tried = Command::new("unshare").args(UNSHARE).args(["ip", "-V"]).output();
-    let reason = match &tried {
-        Ok(tried) if tried.status.success() => None,
-        Ok(tried) => Some(String::from_utf8_lossy(&tried.stderr).trim().to_owned()),
-        Err(error) => Some(error.to_string()),
-    };
-    if let Some(reason) = reason {
-        let missing = format!("no namespaces: {reason}: install iproute2 and util-linux");
+    if let Some(missing) = missing() {
         assert!(std::env::var_os(REQUIRE).is_none(), "{missing}");
         return eprintln!("{name} was not run: {missing}");
     }
@@ -273,6 +287,36 @@ fn the_page_does_what_it_says() {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/getting-started.md"));
     for block in blocks(&page.expect("the page is there")) {
         machines[block.machine].follow(&block);
+    }
+}
+
+#[test]
+fn every_message_that_the_page_explains_is_one_of_the_programs() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(package.join("docs/getting-started.md")).expect("it is there");
+    let (_, table) = page.split_once("| it says | what to do |\n").expect("the page has a table");
+    let mut sources = String::new();
+    read_sources(&package.join("src"), &mut sources);
+    for row in table.lines().skip(1) {
+        let says = row.split(" | ").next().expect("a row has columns");
+        for message in says.split('`').skip(1).step_by(2) {
+            let known = sources.contains(message) || OTHERS.contains(&message);
+            assert!(known, "no program says {message:?}");
+        }
+    }
+}
+
+/// The text of all sources, strings in one piece.
+fn read_sources(folder: &Path, sources: &mut String) {
+    for entry in fs::read_dir(folder).expect("it is a folder") {
+        let path = entry.expect("a file").path();
+        if path.is_dir() {
+            read_sources(&path, sources);
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("it is text");
+        let lines = text.lines().map(|line| line.trim_start().trim_end_matches('\\'));
+        lines.for_each(|line| sources.push_str(line));
     }
 }
 

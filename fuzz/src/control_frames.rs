@@ -289,7 +289,7 @@ impl World {
         };
         let surb = Surb::decode(&[7; SURB_BYTES]).expect("one of the right length");
         let reply = ReplyBlock { epoch: number.to_le_bytes()[0], surb };
-        let reply = (how % 2 == 0).then_some(reply);
+        let reply = how.is_multiple_of(2).then_some(reply);
         let body = [&number.to_le_bytes()[..], body].concat();
         let payload = payload_of(&Content { reply, body: &body }.encode());
         self.gateway.deliver(&mailbox, Identifier::default(), &payload, WALL);
