@@ -151,6 +151,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Authority(authority::AuthorityCommand::Run(arguments)) => {
             authority::run(&arguments)?;
         }
+        Command::Authority(authority::AuthorityCommand::Keygen(arguments)) => {
+            authority::generate(&arguments)?;
+        }
         Command::Check(arguments) => node::check(&arguments)?,
         Command::Keygen(arguments) => keys::generate(&arguments)?,
         Command::Key(keys::KeyCommand::Show(arguments)) => keys::show(&arguments)?,
@@ -233,8 +236,12 @@ fn run_demo(arguments: &DemoArguments) -> Result<ExitCode, Failure> {
 
 /// Writes to standard output; a reader that has gone away is no error.
 fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    match output.write_all(bytes).and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Status::Failure, format!("cannot write to standard output: {error}")))
         }

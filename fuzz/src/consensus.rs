@@ -5,7 +5,7 @@ use mixline::clock::{Nanos, UnixMicros};
 use mixline::crypto::random::Rng;
 use mixline::pki::{
     Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
-    Parameters, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
+    Parameters, PlacedMix, Rate, Rates, Role, SigningKey, TrustAnchor,
 };
 use mixline::sphinx::Geometry;
 
@@ -65,10 +65,30 @@ fn sign(body: &[u8], authority: &SigningKey) -> Vec<u8> {
     document
 }
 
+/// A network of one mix and one gateway, whose keys are there; its clients send no decoys.
+pub(super) fn small() -> (Consensus, NodeKeys, EpochKeys) {
+    let mut rng = Rng::from_seed([3; 32]);
+    let (keys, epoch) = (NodeKeys::generate(&mut rng), EpochKeys::generate(EPOCH, &mut rng));
+    let mut draft = draft();
+    draft.gateways = vec![describe(Role::Gateway, 3, &keys, &epoch)];
+    let (client_loop, client_drop) = (Rate::default(), Rate::default());
+    let payload = Rate::per_second(100);
+    draft.parameters.rates = Rates { payload, client_loop, client_drop, ..Rates::default() };
+    let document = draft.sign(&anchor(), &[authority()]);
+    let consensus = Consensus::verify(&document, &anchor(), NOW, Some(EPOCH));
+    (consensus.expect("a valid document"), keys, epoch)
+}
+
 /// A small network: its body, its signed document, a descriptor.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let mix = descriptor(Role::Mix, 1);
-    let draft = ConsensusDraft {
+    let draft = draft();
+    let body = draft.body(&anchor());
+    let document = draft.sign(&anchor(), &[authority()]);
+    vec![body, document, draft.mixes[0].descriptor.signed_bytes().to_vec()]
+}
+
+fn draft() -> ConsensusDraft {
+    ConsensusDraft {
         epoch: EPOCH,
         epoch_s: 3600,
         valid_from: UnixMicros::from_secs(NOW.as_secs() - 10),
@@ -79,23 +99,25 @@ pub fn seeds() -> Vec<Vec<u8>> {
             rates: Rates::default(),
             geometry: Geometry::DEFAULT,
         },
-        mixes: vec![PlacedMix { layer: 1, weight: 1, descriptor: mix.clone() }],
+        mixes: vec![PlacedMix { layer: 1, weight: 1, descriptor: descriptor(Role::Mix, 1) }],
         gateways: vec![descriptor(Role::Gateway, 2)],
-    };
-    let body = draft.body(&anchor());
-    let document = draft.sign(&anchor(), &[authority()]);
-    vec![body, document, mix.signed_bytes().to_vec()]
+    }
 }
 
 fn descriptor(role: Role, seed: u8) -> Descriptor {
     let mut rng = Rng::from_seed([seed; 32]);
+    let epoch = EpochKeys::generate(EPOCH, &mut rng);
+    describe(role, seed, &NodeKeys::generate(&mut rng), &epoch)
+}
+
+fn describe(role: Role, seed: u8, keys: &NodeKeys, epoch: &EpochKeys) -> Descriptor {
     let fields = DescriptorFields {
         network: NETWORK.into(),
         name: format!("node{seed}"),
         role,
         addresses: vec![([127, 0, 0, seed], 4000).into()],
-        epochs: vec![EpochPublic::of(&EpochKeys::generate(EPOCH, &mut rng))],
+        epochs: vec![EpochPublic::of(epoch)],
         published: NOW,
     };
-    Descriptor::sign(&fields, &NodeKeys::generate(&mut rng)).expect("a valid descriptor")
+    Descriptor::sign(&fields, keys).expect("a valid descriptor")
 }

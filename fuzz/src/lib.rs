@@ -10,6 +10,8 @@
 pub mod client_socket;
 pub mod configuration;
 pub mod consensus;
+pub mod control_frames;
+pub mod deliveries;
 pub mod envelope;
 pub mod handshake;
 pub mod link_open;
@@ -34,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "client_socket", run: client_socket::run, seeds: client_socket::seeds },
     Target { name: "configuration", run: configuration::run, seeds: configuration::seeds },
     Target { name: "consensus", run: consensus::run, seeds: consensus::seeds },
+    Target { name: "control_frames", run: control_frames::run, seeds: control_frames::seeds },
+    Target { name: "deliveries", run: deliveries::run, seeds: deliveries::seeds },
     Target { name: "envelope", run: envelope::run, seeds: envelope::seeds },
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "link_open", run: link_open::run, seeds: link_open::seeds },

@@ -37,13 +37,7 @@ pub struct End {
 }
 
 impl End {
-    fn new(local: Local, link_public: Option<[u8; 32]>, port: u16) -> Self {
-        let network = Network {
-            genesis: GENESIS,
-            geometry_hash: Geometry::DEFAULT.hash(),
-            datagram_bytes: DATAGRAM_BYTES,
-            sphinx_frame_bytes: Geometry::DEFAULT.frame_bytes(),
-        };
+    fn new(network: Network, local: Local, link_public: Option<[u8; 32]>, port: u16) -> Self {
         let capacity = Capacity { nodes: 1, clients: 2 };
         let rng = Rng::from_seed([port.to_le_bytes()[0]; 32]);
         let sessions = Sessions::new(&network, capacity, link_public.as_ref());
@@ -52,7 +46,7 @@ impl End {
     }
 
     /// Does everything that the control side asks for.
-    fn obey(&mut self, now: Nanos) {
+    pub fn obey(&mut self, now: Nanos) {
         while let Some(action) = self.links.poll() {
             match action {
                 Action::Send { datagram, .. } => self.sent.push_back(datagram),
@@ -68,7 +62,24 @@ impl End {
         }
     }
 
-    fn send(&mut self, link: LinkIndex, frame: Frame, body: &[u8], now: Nanos) {
+    /// A node of `network`.
+    pub fn node(
+        network: Network,
+        id: [u8; 32],
+        link: x25519::Secret,
+        kem: Arc<kem::Secret>,
+    ) -> Self {
+        let (link_public, kem) = (link.public(), vec![kem]);
+        Self::new(network, Local::Node { id, link, kem }, Some(link_public), NODE_PORT)
+    }
+
+    /// What it has sent and nobody has taken.
+    pub fn sent(&mut self) -> Option<Vec<u8>> {
+        self.sent.pop_front()
+    }
+
+    /// Sends a frame, unless the link is not there or the body none of its kind.
+    pub fn send(&mut self, link: LinkIndex, frame: Frame, body: &[u8], now: Nanos) {
         let mut datagram = vec![0; DATAGRAM_BYTES];
         if self.sessions.seal(link, frame, body, &mut datagram, now).is_ok() {
             self.sent.push_back(datagram);
@@ -104,9 +115,18 @@ impl End {
     }
 }
 
-const START: Nanos = Nanos::from_secs(1);
+fn network() -> Network {
+    Network {
+        genesis: GENESIS,
+        geometry_hash: Geometry::DEFAULT.hash(),
+        datagram_bytes: DATAGRAM_BYTES,
+        sphinx_frame_bytes: Geometry::DEFAULT.frame_bytes(),
+    }
+}
 
-fn wall(now: Nanos) -> UnixMicros {
+pub const START: Nanos = Nanos::from_secs(1);
+
+pub fn wall(now: Nanos) -> UnixMicros {
     UnixMicros(UnixMicros::from_secs(1_800_000_000).0 + now.0 / 1000)
 }
 
@@ -122,8 +142,8 @@ impl Pair {
         let link = x25519::Secret::from_bytes(LINK_SECRET);
         let link_public = link.public();
         let local = Local::Node { id: [5; 32], link, kem: vec![KEM.clone()] };
-        let mut client = End::new(Local::Client, None, CLIENT_PORT);
-        let node = End::new(local, Some(link_public), NODE_PORT);
+        let mut client = End::new(network(), Local::Client, None, CLIENT_PORT);
+        let node = End::new(network(), local, Some(link_public), NODE_PORT);
         let kem_public = KEM.public().as_slice().into();
         let peer = Peer { id: [5; 32], address: node.address, link_public, kem_public };
         client.links.dial(&peer, START).expect("there is a place");

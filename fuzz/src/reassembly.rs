@@ -85,7 +85,7 @@ pub fn run(input: &[u8]) -> bool {
 }
 
 /// What a part of a message holds follows from its place, so that a wrong one shows.
-fn part(message: u8, number: u8, length: u8) -> Option<Part> {
+pub(super) fn part(message: u8, number: u8, length: u8) -> Option<Part> {
     let cut = Cut::new(length.into(), PART_BYTES)?;
     let range = cut.range(number.into())?;
     let content = range.map(|place| message ^ length.wrapping_mul(7) ^ place.to_le_bytes()[0]);

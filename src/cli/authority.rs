@@ -1,22 +1,26 @@
-//! `authority run`.
+//! `authority run` and `authority keygen`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use data_encoding::HEXLOWER;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::node::start_log;
-use super::{Failure, Status};
+use super::{Failure, Status, print};
 use crate::authority::{Authority, Options};
 use crate::config::{self, AuthorityFile};
+use crate::crypto::random::Rng;
 use crate::host;
-use crate::pki::KeyFolder;
+use crate::pki::{KeyFolder, SigningKey};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuthorityCommand {
     /// Run a directory authority.
     Run(RunArguments),
+    /// Make the key of a directory authority, and print its public half.
+    Keygen(KeygenArguments),
 }
 
 #[derive(Debug, Args)]
@@ -26,6 +30,21 @@ pub(super) struct RunArguments {
     /// Stop when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeygenArguments {
+    /// The key folder of the authority; it is made if it is not there.
+    folder: PathBuf,
+}
+
+/// Makes an authority's key; never overwrites one.
+pub(super) fn generate(arguments: &KeygenArguments) -> Result<(), Failure> {
+    let folder = KeyFolder::new(&arguments.folder);
+    let key = SigningKey::generate(&mut Rng::from_os());
+    folder.create()?;
+    folder.create_authority_key("authority", &key)?;
+    print(&format!("authority  {}\n", HEXLOWER.encode(&key.public())))
 }
 
 /// Runs an authority until SIGTERM or SIGINT.

@@ -15,7 +15,7 @@ use indicatif::ProgressBar;
 
 use super::client::{Entry, LOOK, LocalDaemon, Reading, socket_path, stop_on_signal};
 use super::failure::status_of;
-use super::{Failure, Status, parse_span, print};
+use super::{Failure, Status, parse_span, print, print_bytes};
 use crate::client::api::{Answers, ApiError, Connection, Outcome, Requests};
 use crate::client::protocol::{Answer, Call, Reply};
 use crate::clock::{self, Nanos};
@@ -76,6 +76,9 @@ pub(super) struct ReceiveArguments {
     /// Print everything as JSON, one object a line.
     #[arg(long)]
     json: bool,
+    /// Print the bytes of messages as they are, and nothing else.
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
     /// Stop when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
@@ -179,10 +182,12 @@ pub(super) fn receive(arguments: &ReceiveArguments) -> Result<(), Failure> {
     }
     let mut session = Session::open((&file, &arguments.file), entry, Reading::Mailbox, &stop)?;
     let address = session.connection.address()?;
-    if arguments.json {
-        print(&format!("{{\"address\":\"{address}\"}}\n"))?;
-    } else {
-        print(&format!("{address}\n"))?;
+    match arguments {
+        ReceiveArguments { raw: true, .. } => {}
+        ReceiveArguments { json: true, .. } => {
+            print(&format!("{{\"address\":\"{address}\"}}\n"))?;
+        }
+        _ => print(&format!("{address}\n"))?,
     }
     let received = receive_messages(&mut session.connection, arguments, &stop);
     session.end()?;
@@ -198,7 +203,7 @@ fn receive_messages(
     let mut left = arguments.count.unwrap_or(u64::MAX);
     while left > 0 && !stop.load(Ordering::Relaxed) {
         if let Some(message) = connection.receive(LOOK.as_duration())? {
-            print_message(&message.bytes, arguments.json)?;
+            print_message(&message.bytes, arguments)?;
             connection.acknowledge(message.number)?;
             left -= 1;
             continue;
@@ -349,11 +354,13 @@ fn no_input(error: &std::io::Error) -> Failure {
     Failure::new(Status::InputMissing, format!("cannot read standard input: {error}"))
 }
 
-fn print_message(message: &[u8], json: bool) -> Result<(), Failure> {
-    if json {
-        let line = Line { base64: BASE64.encode(message) };
-        print(&format!("{}\n", serde_json::to_string(&line).unwrap_or_default()))
-    } else {
-        print(&format!("{}\n", String::from_utf8_lossy(message)))
+fn print_message(message: &[u8], arguments: &ReceiveArguments) -> Result<(), Failure> {
+    match arguments {
+        ReceiveArguments { raw: true, .. } => print_bytes(message),
+        ReceiveArguments { json: true, .. } => {
+            let line = Line { base64: BASE64.encode(message) };
+            print(&format!("{}\n", serde_json::to_string(&line).unwrap_or_default()))
+        }
+        _ => print(&format!("{}\n", String::from_utf8_lossy(message))),
     }
 }
