@@ -88,14 +88,19 @@ pub(crate) struct Process {
 
 impl Process {
     fn start(folder: &Path, name: &str, config: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mixline"));
+        command.args(["run", "--die-with-parent"]).arg(config);
+        Self::spawn(folder, name, &mut command)
+    }
+
+    /// Starts `command` as the process `name`, whose log goes to `folder`.
+    pub(crate) fn spawn(folder: &Path, name: &str, command: &mut Command) -> Self {
         let socket = folder.join(format!("notify-{name}"));
         let _ = fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).expect("a socket in our folder");
         notify.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout can be set");
         let log = fs::File::create(folder.join(format!("{name}.log"))).expect("a new file");
-        let child = Command::new(env!("CARGO_BIN_EXE_mixline"))
-            .args(["run", "--die-with-parent"])
-            .arg(config)
+        let child = command
             .env("NOTIFY_SOCKET", &socket)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -108,7 +113,13 @@ impl Process {
     /// Waits until the node says `state`.
     #[track_caller]
     pub(crate) fn wait_for(&self, state: &str) {
-        let (end, mut said) = (instant() + CONNECT_MAX, [0; 256]);
+        self.wait_as_long_as(CONNECT_MAX, state);
+    }
+
+    /// As [`Process::wait_for`], with another patience.
+    #[track_caller]
+    pub(crate) fn wait_as_long_as(&self, patience: Duration, state: &str) {
+        let (end, mut said) = (instant() + patience, [0; 256]);
         while instant() < end {
             let Ok(length) = self.notify.recv(&mut said) else { continue };
             if String::from_utf8_lossy(&said[..length]).contains(state) {
