@@ -1,16 +1,21 @@
 //! The daemon as applications meet it: its socket, its protocol, what survives its end.
 
+#[path = "support/scratch.rs"]
+mod scratch;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use mixline::client::api::{ApiError, Connection, Outcome};
 use mixline::client::protocol::{self, Answer, Call, PREAMBLE, Reason, Reply, Request};
 use mixline::host;
+
+use scratch::Scratch;
 
 /// How long something may take that takes seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,8 +35,9 @@ impl Drop for Process {
     }
 }
 
-fn start(arguments: &[&str]) -> Process {
-    let child = Command::new(env!("CARGO_BIN_EXE_mixline"))
+fn start(scratch: &Scratch, arguments: &[&str]) -> Process {
+    let child = scratch
+        .mixline()
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -42,14 +48,9 @@ fn start(arguments: &[&str]) -> Process {
 
 /// A small network of processes, and one client's files.
 struct World {
-    folder: PathBuf,
+    // Fields are dropped in this order: processes end before their files go.
     _nodes: Vec<Process>,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+    scratch: Scratch,
 }
 
 fn text(path: &Path) -> &str {
@@ -59,11 +60,10 @@ fn text(path: &Path) -> &str {
 impl World {
     /// The files of a network; `nodes` says whether it runs.
     fn new(name: &str, addresses: &str, nodes: bool) -> Self {
-        let name = format!("mixline-daemon-{name}-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        let network = folder.join("network");
-        fs::create_dir(&folder).expect("a new folder can be made");
-        let made = Command::new(env!("CARGO_BIN_EXE_mixline"))
+        let scratch = Scratch::new(&format!("daemon-{name}"));
+        let network = scratch.files.join("network");
+        let made = scratch
+            .mixline()
             .args(["network", "init", "--static", "--mixes", "3", "--gateways", "1"])
             .args(["--delay-mean", "20ms", "--addresses", addresses, text(&network)])
             .stdout(Stdio::null())
@@ -71,17 +71,17 @@ impl World {
         assert!(made.expect("the program starts").success());
         let entries = fs::read_dir(network.join("nodes")).expect("it is a folder");
         let files = entries.map(|entry| entry.expect("a file").path().join("mixline.toml"));
-        let run = |file: PathBuf| start(&["run", "--die-with-parent", text(&file)]);
+        let run = |file: PathBuf| start(&scratch, &["run", "--die-with-parent", text(&file)]);
         let nodes = if nodes { files.map(run).collect() } else { vec![] };
-        World { folder, _nodes: nodes }
+        World { _nodes: nodes, scratch }
     }
 
     fn client(&self) -> PathBuf {
-        self.folder.join("network").join("client.toml")
+        self.scratch.files.join("network").join("client.toml")
     }
 
     fn socket(&self) -> PathBuf {
-        self.folder.join("run").join("client.sock")
+        self.scratch.files.join("run").join("client.sock")
     }
 
     /// Starts the daemon, and waits until it listens.
@@ -89,7 +89,7 @@ impl World {
         let (client, socket) = (self.client(), self.socket());
         let arguments =
             ["client", "run", "--die-with-parent", "--socket", text(&socket), text(&client)];
-        let daemon = start(&arguments);
+        let daemon = start(&self.scratch, &arguments);
         let end = now() + PATIENCE;
         while Connection::open(&socket).is_err() {
             assert!(now() < end, "the daemon listens");
@@ -251,9 +251,10 @@ fn the_socket_is_for_its_user_alone_and_for_one_daemon() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&world.socket()), 0o600);
     assert_eq!(mode(world.socket().parent().unwrap()), 0o700);
-    assert_eq!(mode(&world.folder.join("network").join("spool.redb")), 0o600);
+    assert_eq!(mode(&world.scratch.files.join("network").join("spool.redb")), 0o600);
     let (client, socket) = (world.client(), world.socket());
-    let mut second = start(&["client", "run", "--socket", text(&socket), text(&client)]);
+    let mut second =
+        start(&world.scratch, &["client", "run", "--socket", text(&socket), text(&client)]);
     assert!(!second.0.wait().expect("it ends").success());
     assert!(world.open().status().is_ok());
     // One that was killed leaves its socket; the next takes its place.

@@ -2,6 +2,8 @@
 
 #[path = "directory/http.rs"]
 mod http;
+#[path = "support/scratch.rs"]
+mod scratch;
 #[path = "directory/world.rs"]
 mod world;
 
@@ -21,7 +23,8 @@ use mixline::pki::{
 };
 use mixline::sphinx::Geometry;
 
-use world::{Process, Scratch, World, wait_for};
+use scratch::Scratch;
+use world::{Process, World, wait_for};
 
 /// Seconds of an epoch of the network of processes.
 const EPOCH_S: u64 = 12;
@@ -169,7 +172,7 @@ impl Small {
             key: SigningKey::from_secret(&self.key),
             policy: Policy { epochs: self.epochs, parameters, seats },
             listen: ([127, 0, 0, 1], 0).into(),
-            state: scratch.0.join("state"),
+            state: scratch.files.join("state"),
         })
         .expect("an authority")
     }
@@ -220,7 +223,7 @@ impl Small {
         authorities: &[SocketAddr],
     ) -> Result<std::sync::Arc<Consensus>, String> {
         let authorities = authorities.iter().map(|address| url(*address)).collect();
-        let kept = scratch.0.join("kept.cbor");
+        let kept = scratch.files.join("kept.cbor");
         let options = directory::Options { anchor: self.anchor.clone(), authorities, kept };
         obtain(options, Nanos::ZERO).map_err(|error| error.to_string())
     }
@@ -232,7 +235,7 @@ fn url(address: SocketAddr) -> AuthorityAddress {
 
 #[test]
 fn what_is_uploaded_is_published_byte_for_byte_also_after_a_restart() {
-    let (scratch, mut small) = (Scratch::new("upload"), Small::new());
+    let (scratch, mut small) = (Scratch::new("directory-upload"), Small::new());
     let authority = small.start(&scratch);
     let posted = [0, 1].map(|node| small.descriptor(node, "small"));
     for descriptor in &posted {
@@ -260,7 +263,7 @@ fn what_is_uploaded_is_published_byte_for_byte_also_after_a_restart() {
 
 #[test]
 fn bad_uploads_and_requests_get_a_reason_and_change_nothing() {
-    let (scratch, mut small) = (Scratch::new("refusals"), Small::new());
+    let (scratch, mut small) = (Scratch::new("directory-refusals"), Small::new());
     let authority = small.start(&scratch);
     let to = authority.address();
     let good = small.descriptor(0, "small");
@@ -291,14 +294,14 @@ fn bad_uploads_and_requests_get_a_reason_and_change_nothing() {
     assert!(http::exchange(to, long.as_bytes()).is_none_or(|answer| answer.status >= 400));
     assert!(http::exchange(to, b"\x16\x03\x01\r\n\r\n").is_none_or(|answer| answer.status == 400));
 
-    let files = fs::read_dir(scratch.0.join("state/descriptors")).expect("the state");
+    let files = fs::read_dir(scratch.files.join("state/descriptors")).expect("the state");
     assert_eq!(files.count(), 0);
     assert_eq!(http::post(to, good.signed_bytes()).0, 200);
 }
 
 #[test]
 fn lies_of_an_authority_are_refused_and_an_honest_one_is_found() {
-    let (scratch, mut small) = (Scratch::new("lies"), Small::new());
+    let (scratch, mut small) = (Scratch::new("directory-lies"), Small::new());
     let epoch = small.epoch();
     let honest = small.sign(epoch, &small.own_key());
     let mut changed = honest.clone();
@@ -327,7 +330,7 @@ fn lies_of_an_authority_are_refused_and_an_honest_one_is_found() {
 
 #[test]
 fn the_last_consensus_is_kept_and_serves_when_no_authority_answers() {
-    let (scratch, mut small) = (Scratch::new("kept"), Small::new());
+    let (scratch, mut small) = (Scratch::new("directory-kept"), Small::new());
     let (epoch, nobody) = (small.epoch(), SocketAddr::from(([127, 0, 0, 1], 9)));
     assert!(small.obtain(&scratch, &[nobody]).is_err());
     let honest = http::liar(small.sign(epoch, &small.own_key()));
@@ -335,7 +338,7 @@ fn the_last_consensus_is_kept_and_serves_when_no_authority_answers() {
     assert_eq!(small.obtain(&scratch, &[nobody]).expect("it was kept").epoch(), epoch);
 
     // That of the epoch before is still valid, and better than none, but not than a newer one.
-    let kept = scratch.0.join("kept.cbor");
+    let kept = scratch.files.join("kept.cbor");
     fs::write(&kept, small.sign(epoch - 1, &small.own_key())).expect("a file");
     assert_eq!(small.obtain(&scratch, &[nobody]).expect("still valid").epoch(), epoch - 1);
     assert_eq!(small.obtain(&scratch, &[honest]).expect("a newer one").epoch(), epoch);
@@ -347,11 +350,11 @@ fn the_last_consensus_is_kept_and_serves_when_no_authority_answers() {
 
 #[test]
 fn an_older_consensus_than_the_one_at_hand_is_refused() {
-    let (scratch, mut small) = (Scratch::new("older"), Small::new());
+    let (scratch, mut small) = (Scratch::new("directory-older"), Small::new());
     let epoch = small.epoch();
     let anchor = small.anchor.clone();
     let older = http::liar(small.sign(epoch - 1, &small.own_key()));
-    let kept = scratch.0.join("kept.cbor");
+    let kept = scratch.files.join("kept.cbor");
     fs::write(&kept, small.sign(epoch, &small.own_key())).expect("a file");
     let options = directory::Options { anchor, authorities: vec![url(older)], kept };
     let wall = clock::wall();

@@ -3,6 +3,8 @@
 #[path = "support/lab.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod lab;
+#[path = "support/scratch.rs"]
+mod scratch;
 #[path = "support/user.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod user;
@@ -75,7 +77,7 @@ fn what_a_gateway_acknowledged_is_there_after_it_was_killed_twenty_times() {
     let _mix = lab.start(lab.first(Role::Mix));
     let mut rng = Rng::from_os();
     let new_user = |keys| User::new(&lab.consensus, gateway.id, keys);
-    let store = lab.folder.0.join("letters.key");
+    let store = lab.scratch.files.join("letters.key");
     MailboxKeys::generate(&mut rng).create(&store).expect("the folder is ours");
     let letters = || MailboxKeys::load(&store).expect("the key is there");
     let mailbox = letters().signing.public();

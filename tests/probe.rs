@@ -3,6 +3,8 @@
 #[path = "support/lab.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod lab;
+#[path = "support/scratch.rs"]
+mod scratch;
 #[path = "support/user.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod user;
@@ -10,7 +12,6 @@ mod user;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,8 +66,8 @@ fn start(lab: &Lab) -> Process {
 
 fn invite(lab: &Lab) -> Invitation {
     let config = &lab.first(Role::Gateway).config;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mixline"));
-    let output = command.arg("invite").arg(config).output().expect("the program starts");
+    let output =
+        lab.scratch.mixline().arg("invite").arg(config).output().expect("the program starts");
     let text = String::from_utf8(output.stdout).expect("it prints text");
     text.parse().unwrap_or_else(|error| panic!("{error}: {:?}", output.stderr))
 }
@@ -233,7 +234,7 @@ fn an_invited_client_gets_in_that_was_away_for_ten_epochs() {
 
 /// Gives the network's nodes new keys and its files a consensus for `epoch`.
 fn move_to_epoch(lab: &Lab, epoch: u64) {
-    let root = lab.folder.0.join("network");
+    let root = lab.scratch.files.join("network");
     let anchor = config::load_anchor(&root.join("network.toml")).expect("the file is there");
     let authority = KeyFolder::with_credentials(&root.join("authorities"), None)
         .authority_key("authority-1")

@@ -162,13 +162,15 @@ fn a_key_whose_table_is_full_takes_nothing_more_also_after_a_restart() {
     let mut both = world.neighbours();
     let packets = world.packets(800);
     send(&mut both, &packets);
-    work_for(&mut both, Nanos::from_millis(1500));
+    world.settle(&mut both, 800);
+    let closed = wait(&mut both, |_| world.ask("/readyz").0 == 503);
+    assert!(closed, "a full table is seen");
     // 512 lanes, of which the last are hard to find.
     let forwarded = both[1].received.len();
     assert!((300..=512).contains(&forwarded), "{forwarded}");
     let more = world.packets(50);
     send(&mut both, &more);
-    work_for(&mut both, Nanos::from_millis(200));
+    world.settle(&mut both, 850);
     assert_eq!(both[1].received.len(), forwarded, "the key is closed");
     assert_eq!(world.ask("/readyz"), (503, "the key of epoch 1 is closed\n".to_owned()));
     let totals = mix.totals();
@@ -181,7 +183,7 @@ fn a_key_whose_table_is_full_takes_nothing_more_also_after_a_restart() {
     let mut both = world.neighbours();
     let more = world.packets(50);
     send(&mut both, &more);
-    work_for(&mut both, Nanos::from_millis(200));
+    world.settle(&mut both, 50);
     assert_eq!(both[1].received.len(), 0);
     assert!(mix.totals()["drops"]["worker key_closed"].as_u64() >= Some(45));
 }

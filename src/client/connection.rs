@@ -83,7 +83,9 @@ impl<P: Port> Connection<P> {
         rng: &mut Rng,
     ) -> Result<Self, ConnectionError> {
         let peer = peer(consensus, gateway).ok_or(ConnectionError::NotReachable)?;
-        Self::dial(network_of(consensus), peer, port, (now, wall), rng)
+        let mut connection = Self::dial(network_of(consensus), peer, port, (now, wall), rng)?;
+        connection.expect_gaps(consensus);
+        Ok(connection)
     }
 
     /// A link to the gateway that `invitation` is for: no document is needed, however long this
@@ -139,6 +141,7 @@ impl<P: Port> Connection<P> {
     /// Takes the gateway's keys from another consensus, if it is listed there and was not entered
     /// by invitation.
     pub fn follow(&mut self, consensus: &Consensus) {
+        self.expect_gaps(consensus);
         let gateway = consensus.node(&NodeId(self.peer.id)).filter(|_| !self.invited);
         if let Some(peer) = gateway.and_then(|gateway| peer(consensus, gateway)) {
             // A gateway that has moved is found at its new place once the link to the old one is
@@ -146,6 +149,11 @@ impl<P: Port> Connection<P> {
             self.links.renew(&peer);
             self.peer = peer;
         }
+    }
+
+    fn expect_gaps(&mut self, consensus: &Consensus) {
+        let rates = &consensus.parameters().rates;
+        self.links.expect_gaps(rates.client_up().gap_mean(), rates.client_down().gap_mean());
     }
 
     /// Receives what is there and does what the link's timers ask for. Returns how much that was.

@@ -103,6 +103,11 @@ impl Links {
         }
     }
 
+    /// From now on clients send with a mean gap of `up`, and their gateways with one of `down`.
+    pub fn expect_gaps(&mut self, up: Nanos, down: Nanos) {
+        self.station.options.expect_gaps(up, down);
+    }
+
     /// A client's link to its gateway; `None` if there is no place, or a link to that
     /// gateway or address.
     pub fn dial(&mut self, peer: &Peer, now: Nanos) -> Option<LinkIndex> {

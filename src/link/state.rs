@@ -9,7 +9,7 @@ use super::frame::Close;
 use super::handshake::Established;
 use super::initiator::Initiator;
 use super::responder::Awaiting;
-use super::station::{Action, Event, Station};
+use super::station::{Action, Event, SILENCE_MAX, Station};
 use super::{Generation, LinkIndex, Refusal};
 use crate::clock::{Nanos, UnixMicros};
 use std::net::SocketAddr;
@@ -17,8 +17,6 @@ use std::sync::Arc;
 
 /// Dummies: the gap between two is uniform from the first to the second, so at least two a second.
 const DUMMY_GAP: (Nanos, Nanos) = (Nanos::from_millis(250), Nanos::from_millis(500));
-/// A peer that is silent for so long is dead: it has left out at least six dummies.
-const SILENCE_MAX: Nanos = Nanos::from_secs(3);
 /// When new keys are asked for.
 const REKEY_AGE: (Nanos, Nanos) = (Nanos::from_secs(100), Nanos::from_secs(140));
 /// After how many datagrams in one direction new keys are asked for: at 10 Gbit/s after 79 s.
@@ -243,7 +241,8 @@ impl Link {
     fn silence_max(&self, station: &Station) -> Nanos {
         match self.peer {
             PeerKind::Client => station.options.client_silence_max,
-            PeerKind::Node | PeerKind::Gateway => SILENCE_MAX,
+            PeerKind::Gateway => station.options.gateway_silence_max,
+            PeerKind::Node => SILENCE_MAX,
         }
     }
 

@@ -13,6 +13,15 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// A node that is silent for so long is dead: it has left out at least six dummies.
+pub(super) const SILENCE_MAX: Nanos = Nanos::from_secs(3);
+/// A client may have lost its network for a moment.
+const CLIENT_SILENCE_MAX: Nanos = Nanos::from_secs(30);
+/// Mean gaps of a random schedule that are taken for its end: by chance once in nine million.
+const SILENCE_GAPS: u64 = 16;
+/// However slow a schedule is: no longer than keys live.
+const SLOWEST_SILENCE_MAX: Nanos = Nanos::from_secs(200);
+
 /// What an operator may choose.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -23,6 +32,8 @@ pub struct Options {
     pub admission: [u8; ADMISSION_BYTES],
     /// After how much silence a client's link is erased.
     pub client_silence_max: Nanos,
+    /// After how much silence a client takes its gateway for dead.
+    pub gateway_silence_max: Nanos,
 }
 
 impl Default for Options {
@@ -30,8 +41,19 @@ impl Default for Options {
         Options {
             unlisted: false,
             admission: [0; ADMISSION_BYTES],
-            client_silence_max: Nanos::from_secs(30),
+            client_silence_max: CLIENT_SILENCE_MAX,
+            gateway_silence_max: SILENCE_MAX,
         }
+    }
+}
+
+impl Options {
+    /// Clients and gateways send at random times, with mean gaps `up` and `down`: a silence of
+    /// [`SILENCE_GAPS`] of them says more than chance. Where they send often, the limits stay.
+    pub(super) fn expect_gaps(&mut self, up: Nanos, down: Nanos) {
+        let limit = |gap: Nanos| Nanos(gap.0.saturating_mul(SILENCE_GAPS)).min(SLOWEST_SILENCE_MAX);
+        self.client_silence_max = CLIENT_SILENCE_MAX.max(limit(up));
+        self.gateway_silence_max = SILENCE_MAX.max(limit(down));
     }
 }
 
@@ -189,5 +211,23 @@ impl Station {
     pub(super) fn about(&mut self, seconds: u64) -> Nanos {
         let span = |tenths: u64| Nanos::from_millis(seconds * tenths * 100);
         self.rng.between(span(8), span(12))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_frames_are_rare_a_longer_silence_is_borne_but_none_longer_than_keys_live() {
+        let mut options = Options::default();
+        options.expect_gaps(Nanos::from_millis(45), Nanos::from_millis(20));
+        assert_eq!(options.client_silence_max, CLIENT_SILENCE_MAX);
+        assert_eq!(options.gateway_silence_max, SILENCE_MAX);
+        options.expect_gaps(Nanos::from_secs(5), Nanos::from_secs(2));
+        assert_eq!(options.client_silence_max, Nanos::from_secs(80));
+        assert_eq!(options.gateway_silence_max, Nanos::from_secs(32));
+        options.expect_gaps(Nanos::NEVER, Nanos::NEVER);
+        assert_eq!(options.gateway_silence_max, SLOWEST_SILENCE_MAX);
     }
 }

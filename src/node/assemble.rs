@@ -163,7 +163,7 @@ fn gateway(
 }
 
 /// The mean gap between frames of a client that sends a fifth more than it should.
-fn client_gap(rates: &Rates) -> Nanos {
+pub(super) fn client_gap(rates: &Rates) -> Nanos {
     let up = rates.client_up();
     Rate { milli: up.milli.saturating_add(up.milli / 5) }.gap_mean()
 }
@@ -191,6 +191,8 @@ fn links(
     let options = link::Options { unlisted: options.unlisted, ..link::Options::default() };
     let network = network_of(&identity.consensus);
     let mut links = Links::new(options, network, capacity, local, rng.fork(), start.wall);
+    let rates = &identity.consensus.parameters().rates;
+    links.expect_gaps(rates.client_up().gap_mean(), rates.client_down().gap_mean());
     let epoch = identity.consensus.epoch();
     let peers: Vec<Peer> = neighbours.iter().filter_map(|node| peer(node, epoch)).collect();
     let without_place = links.set_peers(&peers, start.now);

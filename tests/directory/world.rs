@@ -1,11 +1,11 @@
 //! A network of real processes with an authority, its files in a folder of its own.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -16,28 +16,7 @@ use mixline::network::{self, DirectoryPlan, NodeSummary, Options, Summary};
 use mixline::pki::{Consensus, Rate, Rates};
 
 use crate::http;
-
-/// A folder of one test, removed at its end.
-pub(crate) struct Scratch(pub(crate) PathBuf);
-
-impl Scratch {
-    pub(crate) fn new(name: &str) -> Self {
-        let unique = format!("mixline-directory-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(unique);
-        fs::create_dir(&path).expect("a new folder");
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the files stay in {}", self.0.display());
-        } else {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-}
+use crate::scratch::Scratch;
 
 /// A running `mixline`; killed when dropped.
 pub(crate) struct Process {
@@ -47,11 +26,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(log: &Path, arguments: &[&str], notify: &Path) -> Self {
+    pub(crate) fn start(scratch: &Scratch, log: &Path, arguments: &[&str]) -> Self {
         let log = File::options().create(true).append(true).open(log).expect("a log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mixline"))
+        let mut child = scratch
+            .mixline()
             .args(arguments)
-            .env("NOTIFY_SOCKET", notify)
+            .env("NOTIFY_SOCKET", scratch.files.join("notify"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -98,7 +78,7 @@ pub(crate) struct World {
 impl World {
     /// Four mixes in three layers and two gateways, in epochs of `epoch_s` seconds.
     pub(crate) fn new(name: &str, epoch_s: u64) -> Self {
-        let scratch = Scratch::new(name);
+        let scratch = Scratch::new(&format!("directory-{name}"));
         let id = std::process::id().to_be_bytes();
         let base = Ipv4Addr::new(127, 64 | (id[2] & 63), id[3], 0);
         let address = SocketAddr::from((Ipv4Addr::from(u32::from(base) + 100), 7780));
@@ -108,12 +88,12 @@ impl World {
             delay_mean: Duration::from_millis(50),
             rates: Rates { payload: Rate::per_second(100), ..Rates::default() },
             directory: Some(DirectoryPlan { address, epoch: Duration::from_secs(epoch_s) }),
-            ..Options::new(scratch.0.join("network"))
+            ..Options::new(scratch.files.join("network"))
         };
         let made = network::init(&options, &mut Rng::from_os(), clock::wall());
         let summary = made.expect("a network");
         let nodes = summary.nodes.iter().map(|_| None).collect();
-        let notify = UnixDatagram::bind(scratch.0.join("notify")).expect("a new socket");
+        let notify = UnixDatagram::bind(scratch.files.join("notify")).expect("a new socket");
         World { summary, authority: None, nodes, address, notify, scratch }
     }
 
@@ -136,8 +116,8 @@ impl World {
     }
 
     fn start(&self, name: &str, arguments: &[&str]) -> Process {
-        let log = self.scratch.0.join(format!("{name}.log"));
-        Process::start(&log, arguments, &self.scratch.0.join("notify"))
+        let log = self.scratch.files.join(format!("{name}.log"));
+        Process::start(&self.scratch, &log, arguments)
     }
 
     /// Waits until `count` nodes that were started say that all their links have sessions.

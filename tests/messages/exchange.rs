@@ -46,6 +46,7 @@ pub(crate) struct Way {
 pub(crate) struct Exchange {
     pub(crate) ways: [Way; 2],
     news: Receiver<News>,
+    started: Instant,
     end: Instant,
 }
 
@@ -80,7 +81,8 @@ impl Exchange {
             delivered: 0,
             received: vec![],
         });
-        Exchange { ways, news, end: instant() + patience }
+        let started = instant();
+        Exchange { ways, news, started, end: started + patience }
     }
 
     /// Goes on until `is_enough`.
@@ -140,7 +142,8 @@ impl Exchange {
             format!("{} received, {delivered} delivered of {}", received.len(), sent.len())
         };
         let [there, back] = [0, 1].map(|from| way(&self.ways[from]));
-        format!("there {there}, back {back}, {:.3} of all parts", self.progress())
+        let (elapsed, share) = (instant() - self.started, self.progress() * 100.0);
+        format!("{:.1} s: there {there}, back {back}, {share:.0} %", elapsed.as_secs_f64())
     }
 
     /// Takes what comes next, if something comes within `patience`.

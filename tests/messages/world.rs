@@ -1,7 +1,6 @@
 //! A whole network of processes, each on a host of its own, with a relay between all of them.
 
-use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,9 +12,10 @@ use mixline::network::{self, DirectoryPlan, NodeSummary, Summary};
 use mixline::node::CONNECTED;
 use mixline::pki::{MailboxAddress, Rate, Rates};
 
-use crate::lab::{Folder, Process, instant};
+use crate::lab::{Process, instant};
 use crate::namespace::Host;
 use crate::relay::{Conditions, Ledger, Relay};
+use crate::scratch::Scratch;
 
 /// The subnet of all hosts: nodes from its beginning, then the authority, then the users.
 const SUBNET: [u8; 3] = [10, 77, 0];
@@ -44,17 +44,7 @@ pub(crate) struct World {
     relay: Relay,
     hosts: Vec<Host>,
     made: Summary,
-    folder: Folder,
-    tables: Tables,
-}
-
-/// The folder in memory for replay tables, removed at the end.
-struct Tables(PathBuf);
-
-impl Drop for Tables {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    scratch: Scratch,
 }
 
 fn address(host: u8) -> Ipv4Addr {
@@ -66,16 +56,10 @@ impl World {
     /// An authority, six mixes in three layers, two gateways, and one user at each of them; users
     /// send `rate` packets a second, real or decoy. All are connected.
     pub(crate) fn new(rate: Rate, conditions: Conditions, seed: [u8; 32]) -> Self {
-        let folder = Folder::new("messages");
-        let name = folder.0.file_name().expect("it has a name");
-        let tables = Tables(Path::new("/dev/shm").join(name));
-        fs::create_dir(&tables.0).expect("shared memory to work in");
-        let made = make(&folder.0.join("network"), rate);
+        let scratch = Scratch::new("messages");
+        let made = make(&scratch.files.join("network"), rate);
 
-        let nodes = made.nodes.iter().map(|node| match node.address.ip() {
-            std::net::IpAddr::V4(address) => address,
-            std::net::IpAddr::V6(_) => panic!("an IPv4 network was asked for"),
-        });
+        let nodes = made.nodes.iter().map(ipv4);
         let users = [FIRST_USER, FIRST_USER + 1];
         let others = [AUTHORITY].into_iter().chain(users).map(address);
         let (hosts, interfaces): (Vec<_>, Vec<_>) = nodes
@@ -87,11 +71,11 @@ impl World {
             .unzip();
         let relay = Relay::start(interfaces, conditions, seed);
 
-        let authority = host(&hosts, address(AUTHORITY));
-        let mut command = authority.command(env!("CARGO_BIN_EXE_mixline"));
+        let mut command = scratch.mixline();
         command.args(["authority", "run", "--die-with-parent"]);
         command.arg(made.authority.as_ref().expect("a directory was asked for"));
-        let authority = Process::spawn(&folder.0, "authority", &mut command);
+        let command = host(&hosts, address(AUTHORITY)).place(&command);
+        let authority = Process::spawn(&scratch.files, "authority", command);
 
         let mut world = World {
             users: vec![],
@@ -100,8 +84,7 @@ impl World {
             relay,
             hosts,
             made,
-            folder,
-            tables,
+            scratch,
         };
         for node in world.made.nodes.clone() {
             let process = world.start(&node);
@@ -127,10 +110,7 @@ impl World {
     pub(crate) fn sent_to(&self, name: &str) -> u64 {
         let found = self.nodes.iter().find(|(node, _)| node.name == name);
         let (node, _) = found.expect("such a node");
-        match node.address.ip() {
-            std::net::IpAddr::V4(address) => self.relay.sent_to(address),
-            std::net::IpAddr::V6(_) => 0,
-        }
+        self.relay.sent_to(ipv4(node))
     }
 
     /// Kills the node `name`.
@@ -156,23 +136,23 @@ impl World {
     }
 
     fn start(&self, node: &NodeSummary) -> Process {
-        let std::net::IpAddr::V4(address) = node.address.ip() else { panic!("{}", node.address) };
-        let mut command = host(&self.hosts, address).command(env!("CARGO_BIN_EXE_mixline"));
+        let mut command = self.scratch.mixline();
         command.args(["run", "--die-with-parent"]).arg(&node.config);
-        command.env("RUNTIME_DIRECTORY", &self.tables.0);
-        Process::spawn(&self.folder.0, &node.name, &mut command)
+        let command = host(&self.hosts, ipv4(node)).place(&command);
+        Process::spawn(&self.scratch.files, &node.name, command)
     }
 
     fn start_user(&self, number: usize, address: Ipv4Addr) -> User {
         let name = format!("client-{number}");
-        let path = |kind: &str| self.folder.0.join(format!("{name}.{kind}"));
+        let path = |kind: &str| self.scratch.files.join(format!("{name}.{kind}"));
         let (mailbox, socket) = (path("key"), path("sock"));
-        let mut command = host(&self.hosts, address).command(env!("CARGO_BIN_EXE_mixline"));
-        command.args(["client", "run", "--die-with-parent", "--gateway"]);
-        command.arg(format!("gateway-{number}"));
+        let mut command = self.scratch.mixline();
+        command.args(["client", "run", "--die-with-parent"]);
+        command.arg("--gateway").arg(format!("gateway-{number}"));
         command.arg("--mailbox").arg(&mailbox).arg("--spool").arg(path("spool"));
         command.arg("--socket").arg(&socket).arg(&self.made.client);
-        let process = Process::spawn(&self.folder.0, &name, &mut command);
+        let command = host(&self.hosts, address).place(&command);
+        let process = Process::spawn(&self.scratch.files, &name, command);
         let end = instant() + PATIENCE;
         let mut connection = loop {
             match Connection::open(&socket) {
@@ -208,6 +188,13 @@ impl User {
 
 fn host(hosts: &[Host], address: Ipv4Addr) -> &Host {
     hosts.iter().find(|host| host.address == address).expect("such a host")
+}
+
+fn ipv4(node: &NodeSummary) -> Ipv4Addr {
+    match node.address.ip() {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => panic!("{} has the address {address}", node.name),
+    }
 }
 
 /// Makes the network's files.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,25 +14,10 @@ use mixline::network::{self, NodeSummary};
 use mixline::node;
 use mixline::pki::{Consensus, Role};
 
+use crate::scratch::Scratch;
+
 /// How long a node may take to connect its links.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
-
-/// A folder of one test, removed at its end.
-pub(crate) struct Folder(pub(crate) PathBuf);
-
-impl Folder {
-    pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("mixline-{name}-{}", std::process::id()));
-        fs::create_dir(&path).expect("a new folder can be made");
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Addresses for test `number` of this process, that no other uses at the same time.
 pub(crate) fn addresses(number: u8) -> Ipv4Addr {
@@ -42,7 +27,7 @@ pub(crate) fn addresses(number: u8) -> Ipv4Addr {
 
 /// A network's files, and what they hold.
 pub(crate) struct Lab {
-    pub(crate) folder: Folder,
+    pub(crate) scratch: Scratch,
     pub(crate) nodes: Vec<NodeSummary>,
     pub(crate) consensus: Arc<Consensus>,
 }
@@ -54,8 +39,8 @@ impl Lab {
         options: &network::Options,
         suits: impl Fn(&[NodeSummary]) -> bool,
     ) -> Self {
-        let folder = Folder::new(name);
-        let root = folder.0.join("network");
+        let scratch = Scratch::new(name);
+        let root = scratch.files.join("network");
         loop {
             let options = network::Options { folder: root.clone(), ..options.clone() };
             let made = network::init(&options, &mut Rng::from_os(), clock::wall())
@@ -63,7 +48,7 @@ impl Lab {
             if suits(&made.nodes) {
                 let consensus = node::load_consensus(&made.anchor, &made.consensus);
                 let consensus = Arc::new(consensus.expect("the consensus is good"));
-                return Lab { folder, nodes: made.nodes, consensus };
+                return Lab { scratch, nodes: made.nodes, consensus };
             }
             fs::remove_dir_all(&root).expect("the folder is ours");
         }
@@ -76,7 +61,7 @@ impl Lab {
 
     /// Starts a node.
     pub(crate) fn start(&self, node: &NodeSummary) -> Process {
-        Process::start(&self.folder.0, &node.name, &node.config)
+        Process::start(&self.scratch, node)
     }
 }
 
@@ -87,14 +72,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn start(folder: &Path, name: &str, config: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mixline"));
-        command.args(["run", "--die-with-parent"]).arg(config);
-        Self::spawn(folder, name, &mut command)
+    fn start(scratch: &Scratch, node: &NodeSummary) -> Self {
+        let mut command = scratch.mixline();
+        command.args(["run", "--die-with-parent"]).arg(&node.config);
+        Self::spawn(&scratch.files, &node.name, command)
     }
 
     /// Starts `command` as the process `name`, whose log goes to `folder`.
-    pub(crate) fn spawn(folder: &Path, name: &str, command: &mut Command) -> Self {
+    pub(crate) fn spawn(folder: &Path, name: &str, mut command: Command) -> Self {
         let socket = folder.join(format!("notify-{name}"));
         let _ = fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).expect("a socket in our folder");

@@ -62,7 +62,7 @@ impl<P: mixline::io::Port> Loopback<P> {
     /// because a node that never rests would be at fault.
     pub(crate) fn turn_gateway(&mut self, mut turn: impl FnMut(&mut Worker<P>, Nanos) -> usize) {
         for _ in 0..100_000 {
-            let Node { control, workers } = &mut self.gateway;
+            let Node { control, workers, .. } = &mut self.gateway;
             let mut work = control.turn(self.at.now, self.at.wall);
             work += workers.iter_mut().map(|worker| turn(worker, self.at.now)).sum::<usize>();
             if work == 0 {

@@ -76,6 +76,23 @@ impl World {
         ask(self.metrics_address(), path)
     }
 
+    /// What the mix under test says now of a metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.ask("/metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
+    }
+
+    /// Works until the mix under test has taken in `received` packets and holds none of them.
+    #[track_caller]
+    pub(crate) fn settle(&self, both: &mut [Neighbour; 2], received: usize) {
+        let settled = wait(both, |_| {
+            self.metric("mixline_packets_received_total") >= received as f64
+                && self.metric("mixline_pool_packets") == 0.0
+        });
+        assert!(settled, "{received} packets come and leave");
+    }
+
     pub(crate) fn keys(&self) -> PathBuf {
         self.config("mix-1-1").with_file_name("keys")
     }

@@ -38,7 +38,7 @@ pub(crate) fn within(name: &str, body: impl FnOnce()) {
         .args([name, "--exact", "--include-ignored", "--nocapture"])
         .env(INSIDE, "1")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("it was tried before");
@@ -46,8 +46,10 @@ pub(crate) fn within(name: &str, body: impl FnOnce()) {
     for line in BufReader::new(said).lines() {
         eprintln!("{}", line.expect("text"));
     }
-    let status = inside.wait().expect("it is our child");
-    assert!(status.success(), "{name} failed in its namespaces: {status}");
+    let ended = inside.wait_with_output().expect("it is our child");
+    assert!(ended.status.success(), "{name} failed in its namespaces: {}", ended.status);
+    let result = String::from_utf8_lossy(&ended.stdout);
+    assert!(result.contains("1 passed"), "there is no test {name}");
 }
 
 /// Whether all is there that such a test needs; otherwise, what is missing.
@@ -101,25 +103,31 @@ impl Host {
         let host = Host { address, namespace, holder };
         let interface = format!("host-{}", address.octets()[3]);
         let file = tun::open(&interface).expect("the kernel makes interfaces");
-        run(Command::new("ip").args(["link", "set", &interface, "netns", &pid.to_string()]));
-        for settings in [
-            "link set lo up".into(),
-            format!("address add {address}/32 dev {interface}"),
+        run(ip(&format!("link set {interface} netns {pid}")));
+        for words in [
+            "link set lo up",
+            &format!("address add {address}/32 dev {interface}"),
             // So that nothing is lost but what the relay loses.
-            format!("link set {interface} txqueuelen 100000 up"),
-            format!("route add default dev {interface}"),
+            &format!("link set {interface} txqueuelen 100000 up"),
+            &format!("route add default dev {interface}"),
         ] {
-            let settings: String = settings;
-            run(host.command("ip").args(settings.split(' ')));
+            run(host.place(&ip(words)));
         }
         (host, file)
     }
 
-    /// A command whose process will be on this host, under the number that its start returns.
-    pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.namespace.display())).arg("--").arg(program);
-        command
+    /// `command`, for a process on this host; it has the number that the start returns.
+    pub(crate) fn place(&self, command: &Command) -> Command {
+        let mut placed = Command::new("nsenter");
+        placed.arg(format!("--net={}", self.namespace.display())).arg("--");
+        placed.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => placed.env(name, value),
+                None => placed.env_remove(name),
+            };
+        }
+        placed
     }
 }
 
@@ -130,7 +138,13 @@ impl Drop for Host {
     }
 }
 
-fn run(command: &mut Command) {
+fn ip(words: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(words.split(' '));
+    command
+}
+
+fn run(mut command: Command) {
     let output = command.output().expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");

@@ -99,7 +99,7 @@ impl Neighbour {
                 _ => {}
             }
         };
-        port.receive(take);
+        port.receive(64, take);
         self.links.tick(now, wall);
         self.carry_out();
         self.port.flush();

@@ -6,6 +6,7 @@ use super::Control;
 use crate::clock::Nanos;
 use crate::crypto::kem;
 use crate::link::Peer;
+use crate::node::assemble::client_gap;
 use crate::pki::{Consensus, Parameters};
 use crate::replay::EpochKey;
 use crate::route;
@@ -43,7 +44,11 @@ impl Control {
         let bytes: Vec<u8> = epochs.iter().map(|epoch| route::epoch_byte(*epoch)).collect();
         let kept = self.tables.keys.iter().filter(|(of, _)| bytes.contains(of)).cloned();
         let fresh = fresh.into_iter().map(|(epoch, key)| (route::epoch_byte(epoch), key));
-        let Parameters { delay_mean, .. } = *consensus.parameters();
+        let Parameters { delay_mean, rates, .. } = *consensus.parameters();
+        self.links.expect_gaps(rates.client_up().gap_mean(), rates.client_down().gap_mean());
+        if let Some(gateway) = &mut self.gateway {
+            gateway.set_rates(rates);
+        }
         let tables = Tables {
             geometry: self.geometry,
             keys: kept.chain(fresh).take(EPOCHS_MAX).collect(),
@@ -53,7 +58,7 @@ impl Control {
                 .collect(),
             delay_max: route::delay_max(delay_mean),
             delivers: self.tables.delivers,
-            client_gap: self.tables.client_gap,
+            client_gap: client_gap(&rates),
             loops: self.tables.loops,
         };
         self.loops.follow(consensus);
