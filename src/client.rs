@@ -191,7 +191,12 @@ impl<P: Port> Client<P> {
 
     fn take(&mut self, frame: Frame, body: &mut [u8], now: Nanos) {
         match frame {
-            Frame::Control => self.mailbox.control(body),
+            Frame::Control => {
+                self.mailbox.control(body);
+                if self.mailbox.is_open() {
+                    self.emitter.let_messages_out();
+                }
+            }
             Frame::Deliver => {
                 let Ok(delivery) = Delivery::decode(body) else { return };
                 if delivery.surb == Identifier::default() {

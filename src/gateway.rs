@@ -95,6 +95,20 @@ pub struct Counts {
     pub bad_control: Counter,
 }
 
+impl Counts {
+    /// What was refused, by reason.
+    pub fn drops(&self) -> [(&'static str, u64); 6] {
+        [
+            ("garbled", self.garbled.value()),
+            ("unknown_mailbox", self.unknown_mailbox.value()),
+            ("mailbox_full", self.mailbox_full.value()),
+            ("overloaded", self.overloaded.value()),
+            ("replies_lost", self.replies_lost.value()),
+            ("bad_control", self.bad_control.value()),
+        ]
+    }
+}
+
 /// What waits for the store.
 #[derive(Debug)]
 enum Pending {

@@ -17,6 +17,7 @@ use crate::pki::{
 };
 use crate::sphinx::{Geometry, GeometryError};
 use files::Files;
+pub use files::metrics_at;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -32,14 +32,13 @@ use rings::{Command, HandOff, Handshake, Inbox, Parcel, Upcall};
 use slab::{Slot, SlotCache};
 use tables::Tables;
 
-/// Packets that one turn unwraps at most: a port's batch.
+/// Datagrams of a port's batch.
 pub const BATCH: usize = io::BATCH;
-/// Packets that one turn takes in at most: a port's batch, and as many of the node's own.
-const ARRIVALS_MAX: usize = 2 * BATCH;
-
 /// Datagrams that one turn takes in at most: a thread that also mixes looks at its pool between
-/// two groups, so that a full port makes nothing later than eight unwrappings.
+/// two groups, so that a full port makes nothing later than two groups of unwrappings.
 const GROUP: usize = 8;
+/// Packets that one turn takes in at most: a group from the port, and one of the node's own.
+const ARRIVALS_MAX: usize = 2 * GROUP;
 
 /// What one worker has counted; it writes, any thread may read.
 #[derive(Debug, Default)]

@@ -1,8 +1,15 @@
-//! What was acknowledged survives: a gateway under load, killed again and again.
+//! What was acknowledged survives, and what was seen: nodes under load, killed again and again.
 
 #[path = "support/lab.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod lab;
+#[path = "support/mix.rs"]
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod mix;
+#[path = "support/neighbour.rs"]
+mod neighbour;
+#[path = "durability/replay.rs"]
+mod replay;
 #[path = "support/scratch.rs"]
 mod scratch;
 #[path = "support/user.rs"]
@@ -14,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mixline::clock::{self, Nanos};
+use mixline::config::NodeFile;
 use mixline::crypto::random::Rng;
 use mixline::network::{self, NodeSummary};
 use mixline::node::CONNECTED;
@@ -70,6 +78,29 @@ fn load(user: &mut User, mailbox: [u8; 32], first: u64, wanted: usize) -> u64 {
     sent
 }
 
+/// Sends every packet once more, at the rate that the gateway allows.
+fn send_again(user: &mut User, packets: &[Vec<u8>]) {
+    assert!(user.open_mailbox(PATIENCE), "the user is let in");
+    let start = clock::now();
+    for (number, packet) in packets.iter().enumerate() {
+        while clock::now() - start < Nanos(RATE.gap_mean().0 * number as u64) {
+            user.turn();
+        }
+        user.send_again(packet);
+    }
+    let end = clock::now();
+    user.turn_while(PATIENCE, |_| clock::now() - end < Nanos::from_millis(200));
+}
+
+/// How many packets the node has taken for replays since it was started.
+fn replays(node: &NodeSummary) -> usize {
+    let file = NodeFile::load(&node.config).expect("it was made");
+    let (_, text) = mix::ask(file.metrics.expect("it listens").listen, "/metrics");
+    let name = "mixline_replays_total{stage=\"sphinx\"} ";
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+    value.unwrap_or_else(|| panic!("{name} in {text}"))
+}
+
 #[test]
 fn what_a_gateway_acknowledged_is_there_after_it_was_killed_twenty_times() {
     let lab = Lab::new("durability", &options(), gateway_begins);
@@ -82,7 +113,7 @@ fn what_a_gateway_acknowledged_is_there_after_it_was_killed_twenty_times() {
     let letters = || MailboxKeys::load(&store).expect("the key is there");
     let mailbox = letters().signing.public();
 
-    let (mut sent, mut acknowledged) = (0, HashSet::new());
+    let (mut sent, mut acknowledged, mut packets) = (0, HashSet::new(), vec![]);
     for kill in 0..KILLS {
         let mut process = lab.start(gateway);
         process.wait_for(CONNECTED);
@@ -103,11 +134,15 @@ fn what_a_gateway_acknowledged_is_there_after_it_was_killed_twenty_times() {
         user.turn();
         assert!(user.receipts.iter().all(|(_, receipt)| *receipt == Receipt::Stored));
         acknowledged.extend(user.receipts.iter().map(|(number, _)| *number));
+        packets.append(&mut user.sent);
     }
     assert!(acknowledged.len() >= ACKNOWLEDGED_MIN, "{} of {sent}", acknowledged.len());
 
     let process = lab.start(gateway);
-    process.wait_for("READY=1");
+    process.wait_for(CONNECTED);
+    send_again(&mut new_user(MailboxKeys::generate(&mut rng)), &packets);
+    let replays = replays(gateway);
+    assert!(replays >= acknowledged.len(), "{replays} of {} packets sent again", packets.len());
     let mut owner = new_user(letters());
     assert!(owner.open_mailbox(PATIENCE), "the owner is let in");
     let mut quiet_since = (clock::now(), 0);
@@ -119,7 +154,11 @@ fn what_a_gateway_acknowledged_is_there_after_it_was_killed_twenty_times() {
     }
     let stored: HashSet<&[u8]> = owner.bodies.iter().map(Vec::as_slice).collect();
     let lost = acknowledged.iter().filter(|number| !stored.contains(&body(**number)[..])).count();
-    eprintln!("{sent} sent, {} acknowledged, {} stored", acknowledged.len(), stored.len());
+    eprintln!(
+        "{sent} sent, {} acknowledged, {} stored; all sent again, {replays} refused as replays",
+        acknowledged.len(),
+        stored.len()
+    );
     assert_eq!(lost, 0, "of {} acknowledged, {} stored", acknowledged.len(), stored.len());
     assert_eq!(stored.len(), owner.bodies.len(), "no body is stored twice");
 }

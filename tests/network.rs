@@ -248,3 +248,27 @@ fn after_the_network_was_cut_letters_arrive_again() {
     assert!(simulation.clients.iter().all(|client| client.is_ready()));
     assert_eq!(exchange(&mut simulation, 5).len(), 5);
 }
+
+#[test]
+fn a_message_to_a_mailbox_of_ones_own_that_is_just_being_opened_arrives() {
+    let shape = Shape {
+        layers: 1,
+        mixes_per_layer: 1,
+        gateways: 1,
+        delay_mean: Nanos::from_millis(200),
+        messages_per_second: 20,
+        ..Shape::default()
+    };
+    let mut simulation = Simulation::new(&shape, Conditions::default(), 1, 9);
+    simulation.run(Nanos::from_secs(5));
+    for host in 1..=16 {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, host)), 5000);
+        let client = simulation.add_client(0, address);
+        let own = simulation.clients[client].address();
+        let submitted = simulation.clients[client].submit(vec![host], &own, Nanos::NEVER);
+        submitted.expect("the outbox has room");
+    }
+    simulation.run(simulation.now + Nanos::from_secs(10));
+    let expected: Vec<_> = (1..=16).map(|host| vec![vec![host]]).collect();
+    assert_eq!(simulation.received, expected);
+}

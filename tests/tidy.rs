@@ -41,10 +41,7 @@ const MODULES: &[(&str, Imports)] = &[
         ]),
     ),
     ("store", Only(&["clock", "crypto"])),
-    (
-        "gateway",
-        Only(&["clock", "crypto", "link", "metrics", "pki", "route", "sphinx", "store", "worker"]),
-    ),
+    ("gateway", Only(&["clock", "crypto", "link", "metrics", "pki", "route", "sphinx", "store"])),
     (
         "client",
         Only(&["clock", "cover", "crypto", "io", "link", "message", "pki", "route", "sphinx"]),

@@ -18,7 +18,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -258,7 +258,8 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Asks for something; returns the number that the answers carry.
+    /// Asks for something; returns the number that the answers carry. That the connection has
+    /// ended is said by [`Answers::wait`].
     ///
     /// # Errors
     /// When the connection fails.
@@ -266,7 +267,7 @@ impl Requests {
         // 0 is the daemon's, for what it could not read.
         self.last = self.last.checked_add(1).unwrap_or(1);
         let frame = protocol::encode(&Request { id: self.last, call });
-        self.stream.write_all(&frame)?;
+        protocol::say(&mut self.stream, &frame)?;
         Ok(self.last)
     }
 

@@ -33,6 +33,7 @@ pub(super) struct Emitter {
     schedule: Schedule,
     frame: Vec<u8>,
     ready: Ready,
+    lets_messages_out: bool,
     loops: Loops,
     counts: EmissionCounts,
     rng: Rng,
@@ -57,6 +58,7 @@ impl Emitter {
             schedule: Schedule::client(&parameters.rates, rng.fork()),
             frame: vec![0; consensus.geometry().frame_bytes()],
             ready: Ready::Nothing,
+            lets_messages_out: false,
             loops: Loops::new(parameters.delay_mean),
             counts: EmissionCounts::default(),
             rng,
@@ -66,6 +68,12 @@ impl Emitter {
     /// Follows the rates of another consensus.
     pub(super) fn follow(&mut self, consensus: &Consensus) {
         self.schedule.follow(&consensus.parameters().rates);
+    }
+
+    /// The user's mailbox is there, so that messages may go to it, and acknowledgements come;
+    /// before, only decoys leave.
+    pub(super) fn let_messages_out(&mut self) {
+        self.lets_messages_out = true;
     }
 
     /// Begins, or goes on.
@@ -139,7 +147,7 @@ impl Emitter {
         outbox: &mut Outbox,
         now: Nanos,
     ) -> Result<Ready, RouteError> {
-        if outbox.next_packet(consensus, now, &mut self.frame) {
+        if self.lets_messages_out && outbox.next_packet(consensus, now, &mut self.frame) {
             return Ok(Ready::Packet);
         }
         if !consensus.parameters().rates.has_decoys() {

@@ -323,13 +323,26 @@ pub fn read_frame(stream: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
 /// When the stream fails, or the other end speaks another protocol or version
 /// ([`io::ErrorKind::InvalidData`]).
 pub fn greet(stream: &mut (impl Read + Write)) -> io::Result<()> {
-    stream.write_all(&PREAMBLE)?;
+    say(stream, &PREAMBLE)?;
     let mut theirs = [0; PREAMBLE.len()];
     stream.read_exact(&mut theirs)?;
     if theirs == PREAMBLE {
         Ok(())
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidData, Malformed))
+    }
+}
+
+/// Writes to a daemon. That it listens no longer is no error here: what it said last, which is
+/// still to be read, tells why.
+///
+/// # Errors
+/// When the stream fails.
+pub fn say(stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    match stream.write_all(bytes) {
+        Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => Ok(()),
+        written => written,
     }
 }
 

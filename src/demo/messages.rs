@@ -82,12 +82,11 @@ impl Traffic {
         progress: &Progress,
     ) -> Result<Self, DemoError> {
         let exchange = Arc::new(Mutex::new(Exchange::new(count)));
-        let mut rng = Rng::from_seed(SEED);
+        let mut messages = random_messages(count, &mut Rng::from_seed(SEED));
         let users = network.users();
         for (index, user) in users.iter().enumerate() {
-            let own = (count + 1 - index) / 2;
-            let messages = (0..own).map(|_| random_message(&mut rng)).collect();
-            start(&exchange, index, user, users[1 - index].address, messages)?;
+            let own = messages.split_off(messages.len() * (1 - index) / 2);
+            start(&exchange, index, user, users[1 - index].address, own)?;
         }
         loop {
             check(interrupt)?;
@@ -236,14 +235,21 @@ fn lock(exchange: &Mutex<Exchange>) -> MutexGuard<'_, Exchange> {
     exchange.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Random bytes; the logarithm of how many is uniform from that of 1 to that of [`BYTES_MAX`].
-fn random_message(rng: &mut Rng) -> Vec<u8> {
-    let length = (rng.unit() * (BYTES_MAX as f64).ln()).exp();
-    #[expect(clippy::cast_possible_truncation, reason = "it is from 1 to BYTES_MAX")]
-    #[expect(clippy::cast_sign_loss, reason = "it is from 1 to BYTES_MAX")]
-    let mut message = vec![0; length as usize];
-    rng.fill(&mut message);
-    message
+/// Random bytes in random order. The logarithms of their lengths are uniform from that of 1 to
+/// that of [`BYTES_MAX`], one in each `count`-th of that span, so that the sum is no matter of luck.
+fn random_messages(count: usize, rng: &mut Rng) -> Vec<Vec<u8>> {
+    let random_message = |place: usize| {
+        let share = (place as f64 + rng.unit()) / count as f64;
+        let length = (share * (BYTES_MAX as f64).ln()).exp();
+        #[expect(clippy::cast_possible_truncation, reason = "it is from 1 to BYTES_MAX")]
+        #[expect(clippy::cast_sign_loss, reason = "it is from 1 to BYTES_MAX")]
+        let mut message = vec![0; length as usize];
+        rng.fill(&mut message);
+        message
+    };
+    let mut messages: Vec<_> = (0..count).map(random_message).collect();
+    rng.shuffle(&mut messages);
+    messages
 }
 
 /// One microsecond to ten minutes, three digits.

@@ -39,6 +39,8 @@ pub(super) struct Network {
     authority: Process,
     nodes: Vec<Process>,
     users: Vec<User>,
+    /// Where each node shows its metrics.
+    metrics: Vec<SocketAddr>,
     client_config: PathBuf,
     /// Behind the processes that use it: fields are dropped in order.
     folder: Folder,
@@ -79,7 +81,8 @@ impl Network {
             nodes.push(Process::start(name, &folder.0, arguments, &environment)?);
         }
         let (users, client_config) = (Vec::new(), made.client);
-        let mut network = Network { folder, authority, nodes, users, client_config };
+        let metrics = made.nodes.iter().map(|node| network::metrics_at(node.address)).collect();
+        let mut network = Network { folder, authority, nodes, users, metrics, client_config };
         network.wait_until_connected(&notify, interrupt, progress)?;
         for number in 1..=GATEWAYS {
             let user = network.start_user(number, interrupt)?;
@@ -162,13 +165,16 @@ impl Network {
     pub(super) fn how_to_use(&self) -> String {
         let config = self.client_config.display();
         let [first, second, ..] = &self.users[..] else { return String::new() };
+        let [one, .., last] = &self.metrics[..] else { return String::new() };
         format!(
             "The network runs until Ctrl-C, and with it two clients, {} and {}.\n\
              With a client of your own, from two other terminals:\n  \
              mixline client run {config}\n  \
              echo hello | mixline send --to $(mixline address {config}) {config}\n  \
              mixline recv --count 1 {config}\n\
-             Sockets of the two clients, for programs (docs/client-protocol.md):\n  {}\n  {}",
+             Sockets of the two clients, for programs (docs/client-protocol.md):\n  {}\n  {}\n\
+             Metrics, one address a node (docs/operations.md):\n  \
+             http://{one}/metrics to http://{last}/metrics",
             first.name,
             second.name,
             first.socket.display(),

@@ -24,6 +24,13 @@ pub(super) struct Files {
     directory: Option<(SocketAddr, Epochs)>,
 }
 
+/// Where the node at `address` shows its metrics: never to other machines.
+pub fn metrics_at(address: SocketAddr) -> SocketAddr {
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let ip = if address.ip().is_loopback() { address.ip() } else { loopback };
+    SocketAddr::new(ip, METRICS_PORT)
+}
+
 impl Files {
     /// The folder `root`, made if there is none, refused unless it is empty.
     pub(super) fn create(
@@ -147,8 +154,6 @@ impl Files {
         let keys = self.keys(name);
         keys.create()?;
         let consensus = if self.directory.is_some() { "" } else { "../../" };
-        let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let metrics_ip = if address.ip().is_loopback() { address.ip() } else { loopback };
         let mut values = vec![
             ("node.network", quoted("../../network.toml")),
             ("node.consensus", quoted(&format!("{consensus}consensus.cbor"))),
@@ -158,7 +163,7 @@ impl Files {
             ("workers.pin", "false".into()),
             ("memory.slots", SLOTS.to_string()),
             ("metrics.detail", quoted(if address.ip().is_loopback() { "lab" } else { "private" })),
-            ("metrics.listen", quoted(&SocketAddr::new(metrics_ip, METRICS_PORT).to_string())),
+            ("metrics.listen", quoted(&metrics_at(*address).to_string())),
             ("mix.packets_max", (SLOTS / 4 * 3).to_string()),
         ];
         if let Some((_, epochs)) = self.directory {

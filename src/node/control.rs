@@ -53,6 +53,13 @@ pub struct ControlCounts {
     pub bad_replies: Counter,
 }
 
+impl ControlCounts {
+    /// What it refused of its own, by reason.
+    pub fn refused(&self) -> [(&'static str, u64); 2] {
+        [("bad_replies", self.bad_replies.value()), ("unsent", self.unsent.value())]
+    }
+}
+
 /// What the control thread is made of.
 #[derive(Debug)]
 pub struct Parts {

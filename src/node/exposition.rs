@@ -13,6 +13,7 @@ use super::control::ControlCounts;
 use super::standing::{InForce, Standing};
 use super::window::{Window, coarse};
 use crate::clock::Nanos;
+use crate::gateway;
 use crate::worker::Counts;
 use crate::worker::drops::{Reason, Refusal};
 
@@ -145,7 +146,7 @@ pub const METRICS: &[Metric] = &[
         "mixline_drops_total",
         Tier::Window,
         "What was dropped, by the stage that refused it and its reason.",
-        |view| Reason::all().filter(|reason| !is_apart(*reason)).map(|at| view.drop(at)).collect(),
+        |view| view.sources.drops().into_iter().map(|drop| view.drop(drop)).collect(),
     ),
     gauge(
         "mixline_pool_packets",
@@ -188,6 +189,8 @@ pub(super) struct Sources {
     pub(super) standing: Arc<Standing>,
     pub(super) workers: Vec<Arc<Counts>>,
     pub(super) control: Arc<ControlCounts>,
+    /// All zero at a mix.
+    pub(super) gateway: Arc<gateway::Counts>,
     /// Memory planned for packets, and for replay tables.
     pub(super) memory_bytes: (u64, u64),
     pub(super) outlives_process: bool,
@@ -197,6 +200,17 @@ pub(super) struct Sources {
 impl Sources {
     fn sum(&self, of: fn(&Counts) -> u64) -> u64 {
         self.workers.iter().map(|counts| of(counts)).sum()
+    }
+
+    /// Everything that was dropped, by stage and reason, but for what has a metric of its own.
+    fn drops(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let of_packets = Reason::all().filter(|reason| !is_apart(*reason)).map(|reason| {
+            let (stage, name) = reason.name();
+            (stage, name, self.dropped(reason))
+        });
+        let control = self.control.refused().map(|(name, count)| ("control", name, count));
+        let gateway = self.gateway.drops().map(|(name, count)| ("gateway", name, count));
+        of_packets.chain(control).chain(gateway).collect()
     }
 
     fn dropped(&self, reason: Reason) -> u64 {
@@ -227,8 +241,7 @@ impl Exposition {
 
     /// Ends the window.
     pub(super) fn close_window(&self, now: Nanos) {
-        let dropped = |reason| self.sources.dropped(reason);
-        self.window().close(&self.sources.workers, dropped, now);
+        self.window().close(&self.sources.workers, &self.sources.drops(), now);
     }
 
     /// All metrics in Prometheus' text format.
@@ -275,12 +288,9 @@ impl View<'_> {
         one(value as f64)
     }
 
-    fn drop(&self, reason: Reason) -> Sample {
-        let lab = self.sources.lab;
-        let value = if lab { self.sources.dropped(reason) } else { self.window.dropped(reason) };
-        let (stage, name) = reason.name();
-        let labels = vec![("stage", stage), ("reason", name)];
-        Sample { labels, value: value as f64 }
+    fn drop(&self, (stage, reason, count): (&'static str, &'static str, u64)) -> Sample {
+        let value = if self.sources.lab { count } else { self.window.dropped(stage, reason) };
+        Sample { labels: vec![("stage", stage), ("reason", reason)], value: value as f64 }
     }
 }
 

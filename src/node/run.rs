@@ -95,6 +95,7 @@ pub fn run(
         standing: standing.clone(),
         workers: counts.clone(),
         control: control.counts().clone(),
+        gateway: control.gateway_counts(),
         memory_bytes: options.memory_bytes(identity.consensus.geometry()),
         outlives_process: identity.custody.memory().outlives_process(),
         lab: options.lab,

@@ -72,19 +72,12 @@ impl Totals {
             let (stage, name) = reason.name();
             totals.add_drops(stage, name, dropped + control.counts().drops.of(reason));
         }
-        let gateway = control.gateway_counts();
-        for (name, counter) in [
-            ("garbled", &gateway.garbled),
-            ("unknown_mailbox", &gateway.unknown_mailbox),
-            ("mailbox_full", &gateway.mailbox_full),
-            ("overloaded", &gateway.overloaded),
-            ("replies_lost", &gateway.replies_lost),
-            ("bad_control", &gateway.bad_control),
-        ] {
-            totals.add_drops("gateway", name, counter.value());
+        for (name, count) in control.gateway_counts().drops() {
+            totals.add_drops("gateway", name, count);
         }
-        totals.add_drops("control", "bad_replies", control.counts().bad_replies.value());
-        totals.add_drops("control", "unsent", control.counts().unsent.value());
+        for (name, count) in control.counts().refused() {
+            totals.add_drops("control", name, count);
+        }
         totals
     }
 

@@ -3,12 +3,12 @@
 //! A mix hides a packet among others; a counter that can be read at any moment would find it
 //! again. So counts of traffic are looked at once a window and shown in bins.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::Nanos;
 use crate::metrics::Binned;
 use crate::worker::Counts;
-use crate::worker::drops::Reason;
 
 /// How long a window is.
 pub(super) const WINDOW: Nanos = Nanos::from_secs(60);
@@ -26,7 +26,8 @@ pub(super) struct Window {
     pub(super) sent: Binned,
     pub(super) delivered: Binned,
     pub(super) kernel_dropped: Binned,
-    drops: Vec<(Reason, Binned)>,
+    /// By stage and reason.
+    drops: BTreeMap<(&'static str, &'static str), Binned>,
     /// Mean occupancy of the mix.
     pub(super) pool_packets: u64,
     /// Share of the time that workers were awake: the mean of all, and the most of any.
@@ -39,13 +40,12 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn open(workers: usize, now: Nanos) -> Self {
         let packets = || Binned::new(PACKETS_BIN);
-        let drops = Reason::all().map(|reason| (reason, Binned::new(DROPS_BIN)));
         Window {
             received: packets(),
             sent: packets(),
             delivered: packets(),
             kernel_dropped: Binned::new(DROPS_BIN),
-            drops: drops.collect(),
+            drops: BTreeMap::new(),
             pool_packets: 0,
             busy: (0.0, 0.0),
             occupancy: (0, 0),
@@ -65,11 +65,11 @@ impl Window {
         now - self.opened >= WINDOW
     }
 
-    /// Ends the window and opens the next. `dropped` is the exact count of each reason.
+    /// Ends the window and opens the next. `dropped` has the exact counts, by stage and reason.
     pub(super) fn close(
         &mut self,
         workers: &[Arc<Counts>],
-        dropped: impl Fn(Reason) -> u64,
+        dropped: &[(&'static str, &'static str, u64)],
         now: Nanos,
     ) {
         let sum = |of: fn(&Counts) -> u64| workers.iter().map(|counts| of(counts)).sum();
@@ -77,8 +77,9 @@ impl Window {
         self.sent.close(sum(|counts| counts.packets_out.value()));
         self.delivered.close(sum(|counts| counts.delivered.value()));
         self.kernel_dropped.close(sum(|counts| counts.kernel_dropped.value()));
-        for (reason, count) in &mut self.drops {
-            count.close(dropped(*reason));
+        for (stage, reason, count) in dropped {
+            let shown = self.drops.entry((stage, reason));
+            shown.or_insert_with(|| Binned::new(DROPS_BIN)).close(*count);
         }
         let (resident, looks) = std::mem::take(&mut self.occupancy);
         self.pool_packets =
@@ -86,9 +87,9 @@ impl Window {
         self.close_busy(workers, now);
     }
 
-    /// What is shown of the drops for `reason`.
-    pub(super) fn dropped(&self, reason: Reason) -> u64 {
-        self.drops.iter().find(|(of, _)| *of == reason).map_or(0, |(_, count)| count.shown())
+    /// What is shown of the drops at `stage` for `reason`.
+    pub(super) fn dropped(&self, stage: &'static str, reason: &'static str) -> u64 {
+        self.drops.get(&(stage, reason)).map_or(0, Binned::shown)
     }
 
     fn close_busy(&mut self, workers: &[Arc<Counts>], now: Nanos) {
@@ -115,27 +116,23 @@ pub(super) fn coarse(ratio: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::drops::Refusal;
 
     #[test]
     fn nothing_changes_within_a_window_and_only_bins_are_shown_after_it() {
         let counts = Arc::new(Counts::default());
         let workers = [counts.clone()];
-        let reason = Reason::Worker(Refusal::Evicted);
-        let dropped = |reason: Reason| counts.drops.of(reason);
         let mut window = Window::open(1, Nanos::ZERO);
         counts.packets_in.add(1025);
-        counts.drops.count(reason);
         for resident in [10, 1500, 2000] {
             counts.resident.set(resident);
             window.sample(&workers);
         }
         counts.asleep_ns.add(Nanos::from_secs(45).0);
-        assert_eq!((window.received.shown(), window.dropped(reason)), (0, 0));
+        assert_eq!((window.received.shown(), window.dropped("worker", "evicted")), (0, 0));
         assert!(!window.is_over(Nanos::from_secs(59)) && window.is_over(WINDOW));
-        window.close(&workers, dropped, WINDOW);
+        window.close(&workers, &[("worker", "evicted", 1)], WINDOW);
         assert_eq!((window.received.shown(), window.sent.shown()), (2048, 0));
-        assert_eq!((window.dropped(reason), window.pool_packets), (64, 2048));
+        assert_eq!((window.dropped("worker", "evicted"), window.pool_packets), (64, 2048));
         assert_eq!(window.busy, (0.25, 0.25));
         assert!(!window.is_over(WINDOW));
     }

@@ -1,16 +1,20 @@
 //! Before the packets: what the control thread asked for since the last turn.
 
 use super::rings::{Command, HandOff};
-use super::{BATCH, Worker};
+use super::{BATCH, GROUP, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
 use crate::link::Frame;
 
 impl<P: Port> Worker<P> {
-    /// Carries out the commands that are there when it begins; returns how many.
+    /// Carries out the commands that are there when it begins, but takes in no more packets than
+    /// a group; returns how many commands that were.
     pub(super) fn obey(&mut self, now: Nanos) -> usize {
         let waiting = self.rings.commands.len();
         for done in 0..waiting {
+            if self.arrivals.len() == GROUP {
+                return done;
+            }
             let Some(command) = self.rings.commands.pop() else { return done };
             self.carry_out(command, now);
         }
@@ -48,5 +52,84 @@ impl<P: Port> Worker<P> {
             }
             Command::Drain => self.draining = true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::random::Rng;
+    use crate::crypto::x25519::Secret;
+    use crate::io::memory::{Conditions, MemoryPort, Network};
+    use crate::io::wake;
+    use crate::link::{self, Sessions};
+    use crate::pool::{self, Pool};
+    use crate::replay::{self, EpochKey};
+    use crate::sphinx::{Geometry, Refusal};
+    use crate::worker::policing::Policer;
+    use crate::worker::rings::Inbox;
+    use crate::worker::slab::{Slab, SlotCache};
+    use crate::worker::tables::Tables;
+    use crate::worker::{Parts, Rings};
+    use std::sync::Arc;
+
+    const SLOTS: u32 = 512;
+
+    fn worker(commands: &Arc<Inbox<Command>>) -> Worker<MemoryPort> {
+        let (geometry, mut rng) = (Geometry::DEFAULT, Rng::from_seed([1; 32]));
+        let network = Network::new(rng.fork(), Conditions::default());
+        let address = ([10, 0, 0, 1], 7700).into();
+        let key = replay::Options { packets_max: 1000 };
+        let key = EpochKey::new(Secret::random(&mut rng), key, &mut rng).unwrap();
+        let sessions = link::Network {
+            genesis: [0; 32],
+            geometry_hash: geometry.hash(),
+            datagram_bytes: geometry.datagram_bytes(),
+            sphinx_frame_bytes: geometry.frame_bytes(),
+        };
+        let pool = pool::Options { packets_max: 100, delay_mean: Nanos::from_millis(50) };
+        Worker::new(Parts {
+            number: 0,
+            port: network.port(address, geometry.datagram_bytes()).unwrap(),
+            sessions: Sessions::new(&sessions, link::Capacity { nodes: 1, clients: 0 }, None),
+            pool: Pool::new(pool, rng),
+            slots: SlotCache::new(Slab::new(SLOTS, geometry.datagram_bytes())),
+            tables: Arc::new(Tables {
+                geometry,
+                keys: [(7, Arc::new(key))].into_iter().collect(),
+                links: [].into(),
+                delay_max: Nanos::from_secs(1),
+                client_gap: Nanos::NEVER,
+                delivers: true,
+                loops: [0; 32],
+            }),
+            policer: Policer::new(1, 0),
+            rings: Rings {
+                commands: commands.clone(),
+                control: Inbox::new(64, wake::pair().unwrap().1),
+                handshakes: Inbox::new(64, wake::pair().unwrap().1),
+                workers: [Inbox::new(64, wake::pair().unwrap().1)].into(),
+            },
+        })
+    }
+
+    #[test]
+    fn however_many_packets_of_its_own_a_node_has_a_turn_takes_in_a_group() {
+        let commands = Inbox::new(1024, wake::pair().unwrap().1);
+        let mut worker = worker(&commands);
+        for _ in 0..300 {
+            let mut slot = worker.slots.take().unwrap();
+            let bytes = worker.slots.slab().bytes_mut(&mut slot);
+            bytes.fill(0);
+            bytes[Geometry::DEFAULT.packet_bytes()] = 7;
+            assert!(commands.push(Command::Arrival(slot)).is_ok());
+        }
+        for turn in 1..=300_u64.div_ceil(GROUP as u64) {
+            worker.turn(Nanos(turn));
+            let unwrapped = worker.counts.drops.of(Refusal::Authentication);
+            assert_eq!(unwrapped, 300.min(turn * GROUP as u64));
+        }
+        let all: Vec<_> = std::iter::from_fn(|| worker.slots.take()).collect();
+        assert_eq!(all.len(), SLOTS as usize, "every slot is home");
     }
 }

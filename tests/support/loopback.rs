@@ -9,7 +9,7 @@ use mixline::crypto::random::Rng;
 use mixline::io::udp::{self, UdpPort};
 use mixline::io::{OpenError, wake};
 use mixline::node::{self, Identity, Node, Start, Wakers, assemble};
-use mixline::pki::{Consensus, Node as ListedNode};
+use mixline::pki::{Consensus, Node as ListedNode, Rate, Rates};
 use mixline::sphinx::Geometry;
 use mixline::worker::Worker;
 
@@ -19,6 +19,11 @@ use crate::testnet::{self, Shape, WALL};
 /// Where the two nodes stand among the identities of the network.
 const MIX: usize = 0;
 const GATEWAY: usize = 1;
+
+/// So few that a client's idle link is nearly idle in both directions.
+const MESSAGES_PER_SECOND: u32 = 1;
+/// What clients may send beside them, so that a few fill a node: nothing else follows from it.
+const CLIENT_LOOPS: Rate = Rate::per_second(20_000);
 
 /// A network of one gateway, which runs, and one mix, which need not.
 pub(crate) struct Loopback<P> {
@@ -110,8 +115,9 @@ fn claim(subnet: u8, delay_mean: Nanos, sockets: usize) -> (Shape, Vec<UdpPort>)
             mixes_per_layer: 1,
             gateways: 1,
             delay_mean,
+            messages_per_second: MESSAGES_PER_SECOND,
+            rates: Rates { client_loop: CLIENT_LOOPS, ..Rates::default() },
             subnet: [127, second],
-            ..Shape::default()
         };
         match open_ports(testnet::address(&shape, GATEWAY), sockets) {
             Err(OpenError::InUse(_)) => {}

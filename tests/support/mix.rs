@@ -1,4 +1,4 @@
-//! A real mix process between two neighbours that the test plays: its files, its life, packets
+//! A real node's process between two neighbours that the test plays: its files, its life, packets
 //! that pass it.
 
 use std::fs;
@@ -26,18 +26,33 @@ const PATIENCE: Nanos = Nanos::from_secs(30);
 /// What the packets wait in the mix: so long that a kill finds many inside.
 pub(crate) const DELAY: Nanos = Nanos::from_millis(20);
 
-/// The network of a mix under test: everything in one folder in memory, removed at the end.
+/// The path of the packets: the neighbour before, the node under test, the neighbour behind it,
+/// and two more that they never reach.
+pub(crate) type Route = [&'static str; 5];
+
+/// Through a mix of the first layer.
+const THROUGH_MIX: Route = ["gateway-1", "mix-1-1", "mix-2-1", "mix-3-1", "gateway-2"];
+/// Through a gateway, from the last layer into the first.
+pub(crate) const THROUGH_GATEWAY: Route = ["mix-3-1", "gateway-1", "mix-1-1", "mix-2-1", "mix-3-1"];
+
+/// The network of a node under test: everything in one folder in memory, removed at the end.
 pub(crate) struct World {
     pub(crate) folder: PathBuf,
     pub(crate) summary: Summary,
     pub(crate) consensus: Arc<Consensus>,
     /// What packets wait in the mix.
     pub(crate) delay: Nanos,
+    path: Route,
     rng: Rng,
 }
 
 impl World {
+    /// Around a mix.
     pub(crate) fn new(name: &str, subnet: u8) -> Self {
+        Self::on(THROUGH_MIX, name, subnet)
+    }
+
+    pub(crate) fn on(path: Route, name: &str, subnet: u8) -> Self {
         let folder = Path::new("/dev/shm").join(format!("mixline-{name}-{}", std::process::id()));
         fs::create_dir(&folder).expect("shared memory to work in");
         let options = network::Options {
@@ -49,7 +64,7 @@ impl World {
         let mut rng = Rng::from_seed([subnet; 32]);
         let summary = network::init(&options, &mut rng, clock::wall()).expect("a network");
         let consensus = load_consensus(&summary.anchor, &summary.consensus).expect("it is valid");
-        World { folder, summary, consensus: Arc::new(consensus), delay: DELAY, rng }
+        World { folder, summary, consensus: Arc::new(consensus), delay: DELAY, path, rng }
     }
 
     pub(crate) fn config(&self, node: &str) -> PathBuf {
@@ -57,57 +72,65 @@ impl World {
         found.expect("such a node").config.clone()
     }
 
-    /// Replaces `from`, which is there, by `to` in the configuration of the mix under test.
+    /// Replaces `from`, which is there, by `to` in the configuration of the node under test.
     pub(crate) fn configure(&self, from: &str, to: &str) {
-        let config = self.config("mix-1-1");
+        let config = self.config(self.path[1]);
         let text = fs::read_to_string(&config).expect("a configuration");
         assert!(text.contains(from), "{from} in {text}");
         fs::write(&config, text.replace(from, to)).expect("it can be written");
     }
 
-    /// Where the mix under test says how it stands.
+    /// Where the node under test says how it stands.
     pub(crate) fn metrics_address(&self) -> SocketAddr {
-        let file = NodeFile::load(&self.config("mix-1-1")).expect("it was made");
+        let file = NodeFile::load(&self.config(self.path[1])).expect("it was made");
         file.metrics.expect("it listens").listen
     }
 
-    /// Status and text of what the mix under test answers to a request for `path`.
+    /// Status and text of what the node under test answers to a request for `path`.
     pub(crate) fn ask(&self, path: &str) -> (u16, String) {
         ask(self.metrics_address(), path)
     }
 
-    /// What the mix under test says now of a metric without labels.
+    /// What the node under test says now of a metric without labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.ask("/metrics");
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
     }
 
-    /// Works until the mix under test has taken in `received` packets and holds none of them.
+    /// Hands `packets` in, and waits until all of them have come to the node under test and left.
     #[track_caller]
-    pub(crate) fn settle(&self, both: &mut [Neighbour; 2], received: usize) {
-        let settled = wait(both, |_| {
-            self.metric("mixline_packets_received_total") >= received as f64
-                && self.metric("mixline_pool_packets") == 0.0
-        });
-        assert!(settled, "{received} packets come and leave");
+    pub(crate) fn pass(&self, both: &mut [Neighbour; 2], packets: &[Vec<u8>]) {
+        // No more at a time than fit into a socket's buffer, however slow the node is just now.
+        for some in packets.chunks(128) {
+            let before = self.received();
+            some.iter().for_each(|packet| both[0].send(packet));
+            let came = wait(both, |_| self.received() >= before + some.len() as f64);
+            assert!(came, "{} packets come", some.len());
+        }
+        let left = wait(both, |_| self.metric("mixline_pool_packets") == 0.0);
+        assert!(left, "what came leaves");
+    }
+
+    fn received(&self) -> f64 {
+        self.metric("mixline_packets_received_total")
     }
 
     pub(crate) fn keys(&self) -> PathBuf {
-        self.config("mix-1-1").with_file_name("keys")
+        self.config(self.path[1]).with_file_name("keys")
     }
 
-    /// The file with the mix key and the replay table of the mix under test.
+    /// The file with the mix key and the replay table of the node under test.
     pub(crate) fn table(&self) -> PathBuf {
-        let id = self.consensus.node_named("mix-1-1").expect("it is listed").id().to_string();
+        let id = self.consensus.node_named(self.path[1]).expect("it is listed").id().to_string();
         self.folder.join(format!("mixline-{}", &id[..16])).join("epoch-1")
     }
 
-    /// Starts the mix under test.
+    /// Starts the node under test.
     pub(crate) fn start(&self) -> Mix {
         let child = Command::new(env!("CARGO_BIN_EXE_mixline"))
             .args(["run", "--die-with-parent"])
-            .arg(self.config("mix-1-1"))
+            .arg(self.config(self.path[1]))
             .env("RUNTIME_DIRECTORY", &self.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -118,8 +141,9 @@ impl World {
 
     /// The nodes before and behind the mix, linked to it: packets pass.
     pub(crate) fn neighbours(&mut self) -> [Neighbour; 2] {
-        let mix = self.consensus.node_named("mix-1-1").expect("it is listed");
-        let mut both = ["gateway-1", "mix-2-1"].map(|name| {
+        let [before, node, behind, ..] = self.path;
+        let mix = self.consensus.node_named(node).expect("it is listed");
+        let mut both = [before, behind].map(|name| {
             let file = NodeFile::load(&self.config(name)).expect("it was made");
             Neighbour::start(&file, mix)
         });
@@ -136,9 +160,9 @@ impl World {
         both
     }
 
-    /// A new packet over the mix under test and the neighbour behind it.
+    /// A new packet over the node under test and the neighbour behind it.
     pub(crate) fn packet(&mut self) -> Vec<u8> {
-        let route: Vec<RouteHop> = ["mix-1-1", "mix-2-1", "mix-3-1", "gateway-2"]
+        let route: Vec<RouteHop> = self.path[1..]
             .iter()
             .map(|name| {
                 let node = self.consensus.node_named(name).expect("it is listed");

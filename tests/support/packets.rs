@@ -4,6 +4,7 @@ use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
 use mixline::io::Port;
 use mixline::pki::Node as ListedNode;
+use mixline::route::content::Content;
 use mixline::route::epoch_byte;
 use mixline::sphinx::{self, Destination, Geometry, Itinerary, RouteHop, Version};
 
@@ -49,7 +50,8 @@ impl Builder {
         let (packet, tail) = frame.split_at_mut(Geometry::DEFAULT.packet_bytes());
         let (identifier, version) = ([0; 16], Version::SingleSeed);
         let itinerary = Itinerary { route, destination, identifier, version };
-        sphinx::build(b"message", &itinerary, &mut self.rng, packet).unwrap();
+        let content = Content { reply: None, body: b"message" }.encode();
+        sphinx::build(&content, &itinerary, &mut self.rng, packet).unwrap();
         tail[0] = self.epoch;
         frame
     }

@@ -29,6 +29,8 @@ pub(crate) struct User {
     pub(crate) receipts: Vec<(u64, Receipt)>,
     /// The bodies that came.
     pub(crate) bodies: Vec<Vec<u8>>,
+    /// The packets that were sent.
+    pub(crate) sent: Vec<Vec<u8>>,
     cursor: u64,
     ahead: BTreeSet<u64>,
     pub(crate) rng: Rng,
@@ -68,6 +70,7 @@ impl User {
             awaited: HashMap::new(),
             receipts: vec![],
             bodies: vec![],
+            sent: vec![],
             cursor: 0,
             ahead: BTreeSet::new(),
             rng: Rng::from_os(),
@@ -118,6 +121,12 @@ impl User {
         frame[packet_bytes] = epoch;
         self.awaited.insert(identifier, (number, recovery));
         self.send(Frame::Sphinx, &frame);
+        self.sent.push(frame);
+    }
+
+    /// Sends packets that somebody sent before.
+    pub(crate) fn send_again(&mut self, packet: &[u8]) {
+        self.send(Frame::Sphinx, packet);
     }
 
     /// Takes what is there; sleeps a moment if that is nothing.
