@@ -141,8 +141,8 @@ fn a_lab_node_counts_exactly() {
     let mut both = world.neighbours();
     let before = value(&world.ask("/metrics").1, "mixline_packets_received_total");
     let packets = world.packets(100);
-    send(&mut both, &packets);
-    send(&mut both, &packets);
+    world.pass(&mut both, &packets);
+    world.pass(&mut both, &packets);
     assert!(wait(&mut both, |both| both[1].received.len() == 100), "they pass");
     let (_, text) = world.ask("/metrics");
     assert_eq!(value(&text, "mixline_packets_received_total") - before, 200.0);

@@ -236,7 +236,8 @@ fn lock(exchange: &Mutex<Exchange>) -> MutexGuard<'_, Exchange> {
 }
 
 /// Random bytes in random order. The logarithms of their lengths are uniform from that of 1 to
-/// that of [`BYTES_MAX`], one in each `count`-th of that span, so that the sum is no matter of luck.
+/// that of [`BYTES_MAX`], one in each `count`-th of that span, so that the sum is no matter of
+/// luck.
 fn random_messages(count: usize, rng: &mut Rng) -> Vec<Vec<u8>> {
     let random_message = |place: usize| {
         let share = (place as f64 + rng.unit()) / count as f64;

@@ -55,10 +55,16 @@ impl World {
     pub(crate) fn on(path: Route, name: &str, subnet: u8) -> Self {
         let folder = Path::new("/dev/shm").join(format!("mixline-{name}-{}", std::process::id()));
         fs::create_dir(&folder).expect("shared memory to work in");
+        // Nothing but the test's own packets: a loop would be one more at the neighbour behind.
+        let rates = Rates {
+            payload: Rate::per_second(1),
+            mix_loop: Rate::default(),
+            gateway_loop: Rate::default(),
+            ..Rates::default()
+        };
         let options = network::Options {
             addresses: [127, 75, subnet, 0].into(),
-            // Nothing but the test's own packets.
-            rates: Rates { payload: Rate::per_second(1), ..Rates::default() },
+            rates,
             ..network::Options::new(folder.join("network"))
         };
         let mut rng = Rng::from_seed([subnet; 32]);
