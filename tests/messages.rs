@@ -128,7 +128,7 @@ fn exchange_while_nodes_are_killed() {
     let both = [messages(&mut rng), messages(&mut rng)];
     let mix = format!("mix-{}-{}", 1 + rng.below(3), 1 + rng.below(2));
     let gateway = format!("gateway-{}", 1 + rng.below(2));
-    let mut world = World::new(Rate::per_second(300), CONDITIONS, rng.bytes());
+    let mut world = World::new(Rate::per_second(200), CONDITIONS, rng.bytes());
     let mut exchange = Exchange::start(&world.users, both, Duration::from_secs(400));
     exchange.go_on_until(|exchange| exchange.progress() > 0.2);
     interrupt(&mut world, &mut exchange, &mix);
