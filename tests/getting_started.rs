@@ -3,7 +3,8 @@
 //! A machine is a network namespace, a home and a shell. Of a block that begins with `# on alpha`
 //! or `# on beta` every line is run by that machine's shell; a `text` block behind it is what it
 //! prints, "..." being anything. One that begins with `a moment later` is run again until it does.
-//! Two things are not as on the page: epochs are shorter, and `scp` is a script that copies.
+//! Three things are not as on the page: epochs are shorter, `scp` is a script that copies, and
+//! `curl` one that does without the package.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -35,6 +36,14 @@ while [ $# -gt 1 ]; do
   esac || exit 1
   shift
 done
+"#;
+
+const CURL: &str = r#"#!/bin/bash
+rest=${2#http://}
+host=${rest%%/*}
+exec 3<>"/dev/tcp/${host%:*}/${host#*:}" || exit 7
+printf 'GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "${rest#*/}" "$host" >&3
+sed '1,/^\r$/d' <&3
 "#;
 
 #[expect(clippy::disallowed_methods, reason = "a test of real processes in real time")]
@@ -243,9 +252,7 @@ fn machines(root: &Path) -> [Machine; 2] {
 
 /// What is missing for machines of our own.
 fn missing() -> Option<String> {
-    for (program, package) in
-        [("unshare", "util-linux"), ("ip", "iproute2"), ("curl", "curl"), ("bash", "bash")]
-    {
+    for (program, package) in [("unshare", "util-linux"), ("ip", "iproute2"), ("bash", "bash")] {
         if let Err(error) = Command::new(program).arg("-V").stdout(Stdio::null()).output() {
             return Some(format!("{program}: {error}: install the package {package}"));
         }
@@ -281,8 +288,11 @@ fn the_page_does_what_it_says() {
     let Some(root) = std::env::var_os(INSIDE).map(PathBuf::from) else {
         return go_inside("the_page_does_what_it_says");
     };
-    fs::write(root.join("bin/scp"), SCP).expect("the folder is ours");
-    fs::set_permissions(root.join("bin/scp"), Permissions::from_mode(0o755)).expect("it is ours");
+    for (name, script) in [("scp", SCP), ("curl", CURL)] {
+        let path = root.join("bin").join(name);
+        fs::write(&path, script).expect("the folder is ours");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is ours");
+    }
     let mut machines = machines(&root);
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/getting-started.md"));
     for block in blocks(&page.expect("the page is there")) {

@@ -5,12 +5,15 @@ use mixline::crypto::random::Rng;
 use mixline::crypto::x25519::Secret;
 use mixline::message::envelope::{self, Part};
 use mixline::message::fragment::Cut;
+use mixline::message::inbox::PARTIAL_SPAN_MAX;
 use mixline::message::{Inbox, MessageId};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PART_BYTES: usize = 4;
 /// Opening an envelope takes most of the time.
 const LETTERS_MAX: usize = 64;
+/// What a letter of a small part takes in memory, at most.
+const LETTER_COST_MAX: usize = 1024;
 
 /// What an inbox must do, said in the plainest way.
 #[derive(Default)]
@@ -22,21 +25,30 @@ struct Model {
 
 struct Unfinished {
     cut: Cut,
+    /// When its last new part came.
+    last: Nanos,
     /// The parts that are here and the letters that brought them.
     parts: BTreeMap<u32, (Vec<u8>, u64)>,
 }
 
 impl Model {
-    fn take(&mut self, part: &Part, letter: u64) -> Option<Vec<u8>> {
+    fn forget(&mut self, now: Nanos) {
+        self.unfinished.retain(|_, message| message.last + PARTIAL_SPAN_MAX > now);
+    }
+
+    fn take(&mut self, part: &Part, letter: u64, now: Nanos) -> Option<Vec<u8>> {
         if self.finished.contains(&part.id) {
             return None;
         }
-        let new = || Unfinished { cut: part.cut, parts: BTreeMap::new() };
+        let new = || Unfinished { cut: part.cut, last: now, parts: BTreeMap::new() };
         let unfinished = self.unfinished.entry(part.id).or_insert_with(new);
         if unfinished.cut != part.cut {
             return None;
         }
-        unfinished.parts.entry(part.number).or_insert((part.content.clone(), letter));
+        unfinished.parts.entry(part.number).or_insert_with(|| {
+            unfinished.last = now;
+            (part.content.clone(), letter)
+        });
         if (0..part.cut.parts()).any(|number| !unfinished.parts.contains_key(&number)) {
             return None;
         }
@@ -57,7 +69,7 @@ pub fn run(input: &[u8]) -> bool {
     let secret = Secret::from_bytes([7; 32]);
     let (public, mut rng) = (secret.public(), Rng::from_seed([1; 32]));
     let (mut inbox, mut model) = (Inbox::new(secret), Model::default());
-    let mut given = 0;
+    let (mut given, mut now) = (0, Nanos::ZERO);
     for (letter, &bytes) in (1..).zip(input.as_chunks::<4>().0).take(LETTERS_MAX) {
         let [message, number, length, event] = bytes;
         let Some(part) = part(message % 8, number % 8, length % 32) else { continue };
@@ -67,8 +79,11 @@ pub fn run(input: &[u8]) -> bool {
             let place = usize::from(event) % sealed.len();
             sealed[place] ^= 1;
         }
-        let expected = if is_damaged { None } else { model.take(&part, letter) };
-        let received = inbox.take(letter, &sealed, Nanos::from_secs(letter));
+        // Hours pass, up to more than a day.
+        now = now + Nanos::from_secs(if event % 8 == 3 { 3600 * u64::from(event / 8) } else { 1 });
+        model.forget(now);
+        let expected = if is_damaged { None } else { model.take(&part, letter, now) };
+        let received = inbox.take(letter, &sealed, now);
         assert_eq!(received.as_ref().map(|received| &received.bytes), expected.as_ref());
         assert!(received.is_none_or(|received| received.id == part.id));
         if event % 16 == 2 {
@@ -79,8 +94,11 @@ pub fn run(input: &[u8]) -> bool {
         given += u64::from(expected.is_some());
     }
     let counts = inbox.counts();
-    assert_eq!((counts.messages, counts.evicted, counts.expired), (given, 0, 0));
+    assert_eq!((counts.messages, counts.evicted), (given, 0));
     assert_eq!(inbox.held_bytes() == 0, model.unfinished.is_empty());
+    assert!(inbox.held_bytes() <= LETTER_COST_MAX * LETTERS_MAX);
+    inbox.tick(now + PARTIAL_SPAN_MAX);
+    assert_eq!((inbox.held_bytes(), inbox.first_held()), (0, None));
     given > 0
 }
 
@@ -93,13 +111,14 @@ pub(super) fn part(message: u8, number: u8, length: u8) -> Option<Part> {
 }
 
 /// Two messages in turns with copies and damage, one that is never whole, one that contradicts
-/// itself.
+/// itself, one of which no more comes for a day.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let letters: [&[[u8; 4]]; 4] = [
+    let letters: [&[[u8; 4]]; 5] = [
         &[[1, 2, 10, 0], [2, 0, 5, 0], [1, 0, 10, 0], [1, 0, 10, 0], [1, 1, 10, 1], [2, 1, 5, 2]],
         &[[1, 1, 10, 1], [1, 1, 10, 0], [1, 0, 10, 0], [1, 2, 10, 0], [1, 2, 10, 0], [3, 0, 1, 0]],
         &[[1, 0, 31, 0], [1, 3, 31, 2], [1, 4, 31, 0], [2, 0, 4, 0]],
         &[[1, 0, 8, 0], [1, 1, 7, 0], [1, 0, 7, 0], [1, 1, 8, 0]],
+        &[[1, 0, 8, 0], [2, 0, 7, 163], [1, 1, 8, 43], [1, 0, 8, 0], [2, 1, 7, 11]],
     ];
     letters.iter().map(|letters| letters.as_flattened().to_vec()).collect()
 }

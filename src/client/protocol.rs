@@ -429,6 +429,27 @@ mod tests {
         let head = [0, 0, 0, 0xad, 0x82, 2, 0x82, 0, 0x83, 0x78, 0xa0];
         assert_eq!(send[..11], head);
         assert_eq!(send[171..], [0x42, 0x68, 0x69, 0x19, 0xea, 0x60]);
+        let receive = encode(&Request { id: 3, call: Call::Receive { wait_ms: 30_000 } });
+        assert_eq!(receive, [0, 0, 0, 8, 0x82, 3, 0x82, 1, 0x81, 0x19, 0x75, 0x30]);
+        let acknowledge = encode(&Request { id: 4, call: Call::Acknowledge { number: 7 } });
+        assert_eq!(acknowledge, [0, 0, 0, 6, 0x82, 4, 0x82, 2, 0x81, 7]);
+
+        let answer = |id, reply| encode(&Answer { id, reply });
+        let accepted = answer(2, Reply::Accepted { message: [0x49; 16] });
+        assert_eq!(accepted[..10], [0, 0, 0, 0x16, 0x82, 2, 0x82, 1, 0x81, 0x50]);
+        assert_eq!(accepted[10..], [0x49; 16]);
+        assert_eq!(answer(2, Reply::Delivered), [0, 0, 0, 5, 0x82, 2, 0x82, 3, 0x80]);
+        let progress = answer(5, Reply::Progress { acknowledged: 1, total: 3 });
+        assert_eq!(progress, [0, 0, 0, 7, 0x82, 5, 0x82, 2, 0x82, 1, 3]);
+        let message = answer(3, Reply::Message { number: 7, message: b"hi".to_vec() });
+        assert_eq!(message, [0, 0, 0, 9, 0x82, 3, 0x82, 5, 0x82, 7, 0x42, 0x68, 0x69]);
+        assert_eq!(answer(4, Reply::Done), [0, 0, 0, 5, 0x82, 4, 0x82, 7, 0x80]);
+    }
+
+    #[test]
+    fn what_a_later_version_adds_to_a_list_is_ignored() {
+        let receive = Request { id: 3, call: Call::Receive { wait_ms: 9 } };
+        assert_eq!(decode(&[0x83, 3, 0x82, 1, 0x82, 9, 0x61, b'x', 0x40]), Ok(receive));
     }
 
     #[test]

@@ -312,11 +312,11 @@ impl Desk {
     /// Gives messages to readers, both in their order.
     fn give(&mut self) -> Result<(), SpoolError> {
         while let Some(&number) = self.unread.first()
-            && let Some((_, ticket)) = self.readers.pop_front()
+            && let Some((until, ticket)) = self.readers.pop_front()
         {
             let Some(message) = self.spool.message(number)? else {
                 self.unread.remove(&number);
-                self.readers.push_front((Nanos::NEVER, ticket));
+                self.readers.push_front((until, ticket));
                 continue;
             };
             if let Some(guest) = self.guests.get_mut(&ticket.visitor) {
