@@ -3,13 +3,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mixline::client::network_of;
 use mixline::clock;
 use mixline::config::NodeFile;
 use mixline::crypto::random::Rng;
-use mixline::io::Port as _;
 use mixline::io::udp::{self, UdpPort};
+use mixline::io::{OpenError, Port as _};
 use mixline::link::{
     self, Action, Capacity, Close, Frame, LinkIndex, Links, Local, Peer, Refusal, Sessions,
 };
@@ -47,12 +48,12 @@ impl Neighbour {
         let mut links = Links::new(options, network, capacity, local, Rng::from_os(), wall);
         assert_eq!(links.set_peers(&[peer(node, consensus)], now), 0);
         let bytes = consensus.geometry().datagram_bytes();
-        let port = UdpPort::open(&udp::Options::new(file.listen[0], bytes));
+        let port = open_port(&udp::Options::new(file.listen[0], bytes));
         Neighbour {
             link: links.index_of(&node.id().0).expect("it was just given"),
             links,
             sessions,
-            port: port.expect("its address is free"),
+            port,
             body: vec![0; bytes],
             packet_bytes: consensus.geometry().packet_bytes(),
             received: vec![],
@@ -127,6 +128,18 @@ impl Neighbour {
         // What finds no session is lost, as on the wire.
         let _ = port.send(|out| sessions.seal(*link, frame, body, out, clock::now()));
     }
+}
+
+/// A process that another test starts just now holds, until it has become that program, also
+/// sockets that have been closed here meanwhile.
+fn open_port(options: &udp::Options) -> UdpPort {
+    for _ in 0..1000 {
+        match UdpPort::open(options) {
+            Err(OpenError::InUse(_)) => std::thread::sleep(Duration::from_millis(5)),
+            port => return port.expect("its address is free"),
+        }
+    }
+    panic!("its address is never free");
 }
 
 fn peer(node: &Listed, consensus: &Consensus) -> Peer {
