@@ -13,6 +13,7 @@ mod loops;
 mod member;
 mod monitor;
 mod notify;
+mod register;
 mod rotation;
 mod run;
 mod service;

@@ -15,16 +15,18 @@ use super::assemble::peer;
 use super::control::Update;
 use super::load::invitation_key;
 use super::notify::Notifier;
-use super::rotation::{Rotation, epochs_in_force};
+use super::register::Registrations;
+use super::rotation::{Calendar, Rotation};
 use super::{Custody, Identity, LoadError, NodeError, Options, Stop, neighbours};
 use crate::clock::{self, Nanos, UnixMicros};
 use crate::config::{self, Membership, NodeFile};
 use crate::crypto::random::Rng;
-use crate::directory::{self, AuthorityAddress, Backoff, Directory};
+use crate::directory::{self, Directory};
 use crate::io::wake::Waker;
 use crate::link::Peer;
 use crate::pki::{
-    Consensus, Descriptor, DescriptorError, DescriptorFields, Epochs, KeyFolder, NodeId, NodeKeys,
+    Consensus, Descriptor, DescriptorError, DescriptorFields, EpochPublic, Epochs, KeyFolder,
+    NodeId, NodeKeys,
 };
 use crate::replay::EpochKey;
 
@@ -35,17 +37,6 @@ const LOOK: Nanos = Nanos::from_millis(100);
 /// How much longer the start may take than the service manager allows, in microseconds: more than
 /// the longest sleep and the slowest authority.
 const START_US: u64 = 60_000_000;
-/// The longest pause between two tries to register.
-const PAUSE_MAX: Nanos = Nanos::from_secs(60);
-
-/// An authority, and how far it has heard of us.
-#[derive(Debug)]
-struct Registration {
-    authority: AuthorityAddress,
-    /// The epoch in which it has taken our descriptor.
-    done: Option<u64>,
-    backoff: Backoff,
-}
 
 /// What is followed: compared with the last, it says whether there is anything new.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +58,7 @@ pub struct Member {
     keys: NodeKeys,
     directory: Directory,
     rotation: Rotation,
-    registrations: Vec<Registration>,
+    registrations: Registrations,
     /// How long after an epoch's start the node registers; at once in the first one.
     register_delay: Nanos,
     epoch: u64,
@@ -98,13 +89,8 @@ impl Member {
         let authorities = membership.authorities.clone();
         let options_of_directory =
             directory::Options { anchor, authorities, kept: file.consensus.clone() };
-        let registrations = membership.authorities.iter().map(|authority| Registration {
-            authority: authority.clone(),
-            done: None,
-            backoff: Backoff::default(),
-        });
         Ok(Some(Member {
-            registrations: registrations.collect(),
+            registrations: Registrations::new(&membership, rng.fork()),
             epoch: membership.epochs.at(clock::wall()),
             membership,
             network,
@@ -221,13 +207,10 @@ impl Member {
                 self.before = self.followed.replace(current);
             }
         }
-        self.rotation.turn(&self.epochs_in_force(), now, &mut self.rng)
-    }
-
-    fn epochs_in_force(&self) -> Vec<u64> {
         let epoch = |consensus: &Arc<Consensus>| consensus.epoch();
         let (before, followed) = (self.before.as_ref(), self.followed.as_ref());
-        epochs_in_force(before.map(epoch), followed.map(epoch), self.epoch)
+        let calendar = Calendar { before: before.map(epoch), followed: followed.map(epoch), now };
+        self.rotation.turn(calendar, &mut self.rng)
     }
 
     /// Whether a running node can follow `consensus`: its memory was made for these packets.
@@ -268,60 +251,31 @@ impl Member {
     fn register_in(&self, now: Nanos, wall: UnixMicros) -> Nanos {
         let start = self.membership.epochs.start(self.epoch);
         let due = wall.until(start + self.register_delay);
-        let missing = self.registrations.iter().filter(|one| one.done != Some(self.epoch));
-        missing.map(|one| one.backoff.pause(now).max(due)).min().unwrap_or(Nanos::NEVER)
+        self.registrations.due_in(&self.rotation.public(self.epoch), now).max(due)
     }
 
     async fn register(&mut self, now: Nanos, wall: UnixMicros) {
-        let descriptor = match self.descriptor(wall) {
+        let keys = self.rotation.public(self.epoch);
+        let descriptor = match self.descriptor(keys.clone(), wall) {
             Ok(descriptor) => descriptor,
-            Err(error) => return self.put_off(now, &format!("cannot describe this node: {error}")),
+            Err(error) => {
+                self.registrations.put_off(now);
+                return self.warn(&format!("cannot describe this node: {error}"));
+            }
         };
-        for place in 0..self.registrations.len() {
-            let registration = &mut self.registrations[place];
-            if registration.done == Some(self.epoch)
-                || registration.backoff.pause(now) > Nanos::ZERO
-            {
-                continue;
-            }
-            match directory::register(&registration.authority, &descriptor).await {
-                Ok(()) => {
-                    registration.done = Some(self.epoch);
-                    registration.backoff = Backoff::default();
-                    tracing::debug!(
-                        "registered at {} for epoch {}",
-                        registration.authority,
-                        self.epoch
-                    );
-                }
-                Err(error) => {
-                    let pause_max = pause_max(self.membership.epochs);
-                    registration.backoff.fail(now, pause_max, &mut self.rng);
-                    self.warn(&format!("cannot register: {error}"));
-                }
-            }
+        if let Err(error) = self.registrations.hand_in(&descriptor, &keys, now).await {
+            self.warn(&format!("cannot register: {error}"));
         }
     }
 
-    /// Puts every registration off, after a fault of our own.
-    fn put_off(&mut self, now: Nanos, fault: &str) {
-        let pause_max = pause_max(self.membership.epochs);
-        for registration in &mut self.registrations {
-            registration.backoff.fail(now, pause_max, &mut self.rng);
-        }
-        self.warn(fault);
-    }
-
-    fn descriptor(&self, wall: UnixMicros) -> Result<Descriptor, DescriptorError> {
+    fn descriptor(
+        &self,
+        epochs: Vec<EpochPublic>,
+        wall: UnixMicros,
+    ) -> Result<Descriptor, DescriptorError> {
         let Membership { name, role, addresses, .. } = self.membership.clone();
-        let fields = DescriptorFields {
-            network: self.network.clone(),
-            name,
-            role,
-            addresses,
-            epochs: self.rotation.public(self.epoch),
-            published: wall,
-        };
+        let network = self.network.clone();
+        let fields = DescriptorFields { network, name, role, addresses, epochs, published: wall };
         Descriptor::sign(&fields, &self.keys)
     }
 
@@ -462,11 +416,6 @@ impl Drop for Membering {
 
 fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
-}
-
-/// The longest pause between two tries to register: several fit into an epoch.
-fn pause_max(epochs: Epochs) -> Nanos {
-    Nanos(epochs.length().0 / 8).min(PAUSE_MAX)
 }
 
 async fn requested(stop: &Stop) {

@@ -20,9 +20,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::exposition::Exposition;
-use super::{NodeError, Wakers};
-use crate::clock;
+use super::{InForce, NodeError, Wakers};
+use crate::clock::{self, UnixMicros};
 use crate::config::{Metrics, Prefix};
+use crate::pki::NodeId;
 
 /// Connections at a time, bytes and lines of a request, and how long all of it may take.
 const CONNECTIONS_MAX: usize = 16;
@@ -223,20 +224,29 @@ fn stuck(before: &[u64], after: &[u64]) -> Option<String> {
 /// Why the node is no good for packets now, if it is not.
 fn unready(desk: &Desk) -> Option<String> {
     let standing = &desk.exposition.sources.standing;
-    let in_force = standing.in_force();
-    let consensus = &in_force.consensus;
-    let key = in_force.keys.iter().find(|(epoch, _)| *epoch == consensus.epoch());
-    let wall = clock::wall();
     if standing.is_draining() {
         return Some("draining".to_owned());
     }
+    unfit(&standing.in_force(), standing.id(), clock::wall())
+}
+
+/// Why `id` cannot do with `in_force` what its network expects of it, if so.
+fn unfit(in_force: &InForce, id: NodeId, wall: UnixMicros) -> Option<String> {
+    let consensus = &in_force.consensus;
     if wall < consensus.valid_from() || wall >= consensus.valid_until() {
         return Some("the consensus is not valid now".to_owned());
     }
-    match key {
-        None => Some(format!("no mix key for epoch {}", consensus.epoch())),
-        Some((epoch, key)) if key.is_closed() => {
-            Some(format!("the key of epoch {epoch} is closed"))
+    let epoch = consensus.epoch();
+    let Some((_, key)) = in_force.keys.iter().find(|(of, _)| *of == epoch) else {
+        return Some(format!("no mix key for epoch {epoch}"));
+    };
+    if key.is_closed() {
+        return Some(format!("the key of epoch {epoch} is closed"));
+    }
+    match consensus.node(&id).map(|node| node.mix_public(epoch)) {
+        None => Some(format!("the consensus of epoch {epoch} does not list this node")),
+        Some(listed) if listed != Some(&key.secret().public()) => {
+            Some(format!("the consensus lists another mix key for epoch {epoch}"))
         }
         Some(_) => None,
     }
@@ -263,6 +273,76 @@ fn text(status: StatusCode, said: impl Into<String>, kind: &'static str) -> Answ
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Nanos;
+    use crate::crypto::random::Rng;
+    use crate::pki::{
+        Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
+        Parameters, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
+    };
+    use crate::replay::{EpochKey, Options};
+    use crate::sphinx::Geometry;
+
+    const WALL: UnixMicros = UnixMicros::from_secs(1_700_000_000);
+
+    fn descriptor(role: Role, host: u8, keys: &NodeKeys, epoch: &EpochKeys) -> Descriptor {
+        let fields = DescriptorFields {
+            network: "test".into(),
+            name: format!("node-{host}"),
+            role,
+            addresses: vec![([10, 0, 0, host], 7700).into()],
+            epochs: vec![EpochPublic::of(epoch)],
+            published: WALL,
+        };
+        Descriptor::sign(&fields, keys).unwrap()
+    }
+
+    /// The consensus of epoch 7 that lists these two, valid for a day.
+    fn consensus(mix: Descriptor, gateway: Descriptor, rng: &mut Rng) -> Arc<Consensus> {
+        let authority = SigningKey::generate(rng);
+        let anchor = TrustAnchor::new("test", vec![authority.public()], None).unwrap();
+        let draft = ConsensusDraft {
+            epoch: 7,
+            epoch_s: 3600,
+            valid_from: WALL,
+            valid_until: UnixMicros::from_secs(WALL.as_secs() + 86_400),
+            parameters: Parameters {
+                layers: 1,
+                delay_mean: Nanos::from_millis(50),
+                rates: Rates::default(),
+                geometry: Geometry::DEFAULT,
+            },
+            mixes: vec![PlacedMix { layer: 1, weight: 1, descriptor: mix }],
+            gateways: vec![gateway],
+        };
+        let bytes = draft.sign(&anchor, &[authority]);
+        Arc::new(Consensus::verify(&bytes, &anchor, WALL, None).unwrap())
+    }
+
+    #[test]
+    fn a_node_is_ready_with_the_mix_key_that_the_consensus_lists_and_with_no_other() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let nodes = [(); 3].map(|()| NodeKeys::generate(&mut rng));
+        let epochs = [(); 2].map(|()| EpochKeys::generate(7, &mut rng));
+        let mix = descriptor(Role::Mix, 1, &nodes[0], &epochs[0]);
+        let gateway = descriptor(Role::Gateway, 2, &nodes[1], &epochs[1]);
+        let consensus = consensus(mix, gateway, &mut rng);
+        let [own, other] = [0, 1].map(|of: usize| {
+            let options = Options { packets_max: 1000 };
+            let key = EpochKey::new(epochs[of].mix.clone(), options, &mut Rng::from_os());
+            let keys = vec![(7, Arc::new(key.unwrap()))];
+            InForce { consensus: consensus.clone(), keys }
+        });
+        let id = nodes[0].identity.id();
+        assert_eq!(unfit(&own, id, WALL), None);
+        assert!(unfit(&other, id, WALL).unwrap().contains("another mix key"));
+        let stranger = nodes[2].identity.id();
+        assert!(unfit(&own, stranger, WALL).unwrap().contains("does not list"));
+        assert!(unfit(&own, id, UnixMicros::from_secs(1)).unwrap().contains("not valid"));
+        let none = InForce { keys: vec![], ..own.clone() };
+        assert!(unfit(&none, id, WALL).unwrap().contains("no mix key"));
+        own.keys[0].1.close();
+        assert!(unfit(&own, id, WALL).unwrap().contains("closed"));
+    }
 
     #[test]
     fn a_thread_that_takes_no_turn_is_named() {

@@ -90,7 +90,7 @@ pub fn run(
     let counts: Vec<Arc<Counts>> = workers.iter().map(|worker| worker.counts().clone()).collect();
     let halt = AtomicBool::new(false);
     let in_force = InForce { consensus: identity.consensus.clone(), keys: fill.keys() };
-    let standing = Arc::new(Standing::new(in_force));
+    let standing = Arc::new(Standing::new(identity.keys.identity.id(), in_force));
     let sources = Sources {
         standing: standing.clone(),
         workers: counts.clone(),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::metrics::{Counter, Gauge};
-use crate::pki::Consensus;
+use crate::pki::{Consensus, NodeId};
 use crate::replay::EpochKey;
 
 /// The documents and keys in force.
@@ -19,6 +19,7 @@ pub struct InForce {
 /// How a node stands.
 #[derive(Debug)]
 pub struct Standing {
+    id: NodeId,
     in_force: Mutex<InForce>,
     draining: AtomicBool,
     /// Turns of the control thread: its heartbeat.
@@ -30,15 +31,21 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// A node that starts with `in_force`.
-    pub fn new(in_force: InForce) -> Self {
+    /// The node `id`, which starts with `in_force`.
+    pub fn new(id: NodeId, in_force: InForce) -> Self {
         Standing {
+            id,
             in_force: Mutex::new(in_force),
             draining: AtomicBool::new(false),
             turns: Counter::default(),
             links_up: Gauge::default(),
             links: Gauge::default(),
         }
+    }
+
+    /// The node.
+    pub fn id(&self) -> NodeId {
+        self.id
     }
 
     /// The documents and keys in force.
