@@ -7,6 +7,7 @@ mod assemble;
 pub mod control;
 mod custody;
 mod exposition;
+mod faults;
 mod fill;
 mod load;
 mod loops;

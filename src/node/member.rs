@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::assemble::peer;
 use super::control::Update;
+use super::faults::{Fault, Faults};
 use super::load::invitation_key;
 use super::notify::Notifier;
 use super::register::Registrations;
@@ -68,7 +69,7 @@ pub struct Member {
     /// What was said last, and for which epochs replay filters were made.
     told: Option<Stand>,
     filtered: Vec<u64>,
-    warned: bool,
+    faults: Faults,
     options: Options,
     rng: Rng,
 }
@@ -105,7 +106,7 @@ impl Member {
             before: None,
             told: None,
             filtered: Vec::new(),
-            warned: false,
+            faults: Faults::default(),
             options: options.clone(),
             rng,
         }))
@@ -160,8 +161,12 @@ impl Member {
 
     async fn keep_up(&mut self, updates: Sender<Update>, waker: Waker) {
         loop {
-            if let Err(error) = self.rotate(clock::wall()) {
-                self.warn(&format!("cannot rotate the epoch keys: {error}"));
+            match self.rotate(clock::wall()) {
+                Ok(()) => drop(self.faults.end(Fault::Rotation)),
+                Err(error) => {
+                    let what = format!("cannot rotate the epoch keys: {error}");
+                    self.faults.warn(Fault::Rotation, &what);
+                }
             }
             if let Some(update) = self.update(clock::wall()) {
                 if updates.send(update).is_err() {
@@ -260,11 +265,15 @@ impl Member {
             Ok(descriptor) => descriptor,
             Err(error) => {
                 self.registrations.put_off(now);
-                return self.warn(&format!("cannot describe this node: {error}"));
+                let what = format!("cannot describe this node: {error}");
+                return self.faults.warn(Fault::Registration, &what);
             }
         };
-        if let Err(error) = self.registrations.hand_in(&descriptor, &keys, now).await {
-            self.warn(&format!("cannot register: {error}"));
+        match self.registrations.hand_in(&descriptor, &keys, now).await {
+            Ok(()) => drop(self.faults.end(Fault::Registration)),
+            Err(error) => {
+                self.faults.warn(Fault::Registration, &format!("cannot register: {error}"));
+            }
         }
     }
 
@@ -282,9 +291,8 @@ impl Member {
     async fn fetch(&mut self, now: Nanos, wall: UnixMicros) {
         match self.directory.fetch(now, wall).await {
             Ok(consensus) => {
-                if self.warned && self.directory.is_up_to_date(wall) {
+                if self.directory.is_up_to_date(wall) && self.faults.end(Fault::Consensus) {
                     tracing::info!("consensus of epoch {} fetched", consensus.epoch());
-                    self.warned = false;
                 }
                 if !self.fits(&consensus) {
                     tracing::error!("the network's packets or delays changed: restart this node");
@@ -292,60 +300,66 @@ impl Member {
             }
             Err(error) if self.followed.is_some() && !self.directory.is_up_to_date(wall) => {
                 let epoch = self.epoch;
-                self.warn(&format!("no consensus of epoch {epoch}, the last one is used: {error}"));
+                let what = format!("no consensus of epoch {epoch}, the last one is used: {error}");
+                self.faults.warn(Fault::Consensus, &what);
             }
             Err(error) => tracing::debug!("{error}"),
         }
     }
 
-    /// Warns once, until a consensus comes in time again.
-    fn warn(&mut self, fault: &str) {
-        if !self.warned {
-            self.warned = true;
-            tracing::warn!("{fault}");
-        }
-    }
-
-    /// What to follow, if that is something else than what was said last.
+    /// What to follow, if that is something else than what was said last. An epoch without a
+    /// replay table holds up nothing else: it follows when there is one.
     fn update(&mut self, wall: UnixMicros) -> Option<Update> {
         let consensus = self.followed.clone()?;
+        let fresh = self.take_fresh();
         let stand = Stand {
             current: consensus.epoch(),
             newest: self.directory.newest().map_or(0, |newest| newest.epoch()),
-            epochs: self.rotation.keys().iter().map(|keys| keys.epoch).collect(),
+            epochs: self.filtered.clone(),
             degraded: !self.directory.is_up_to_date(wall),
         };
         if self.told.as_ref() == Some(&stand) {
             return None;
         }
-        let fresh = match self.take_fresh() {
-            Ok(fresh) => fresh,
-            Err(error) => {
-                self.warn(&format!("no replay table for a new epoch: {error}"));
-                return None;
-            }
-        };
         let Stand { epochs, degraded, .. } = stand.clone();
         self.told = Some(stand);
         let mut kem: Vec<_> = self.rotation.keys().iter().rev().map(|of| of.kem.clone()).collect();
         match invitation_key(&self.folder, self.unlisted) {
-            Ok(key) => kem.extend(key.map(|key| key.kem)),
-            Err(error) => self.warn(&format!("the invited are not let in: {error}")),
+            Ok(key) => {
+                self.faults.end(Fault::Invitation);
+                kem.extend(key.map(|key| key.kem));
+            }
+            Err(error) => {
+                let what = format!("the invited are not let in: {error}");
+                self.faults.warn(Fault::Invitation, &what);
+            }
         }
         Some(Update { peers: self.peers(), consensus, epochs, fresh, kem, degraded })
     }
 
-    /// Takes the keys of epochs that are newly in force into memory, each with its table.
-    fn take_fresh(&mut self) -> Result<Vec<(u64, Arc<EpochKey>)>, NodeError> {
+    /// Takes the keys of epochs that are newly in force into memory, each with its table, as far
+    /// as there is memory; the rest is tried again with the next update.
+    fn take_fresh(&mut self) -> Vec<(u64, Arc<EpochKey>)> {
         let in_force = self.rotation.keys();
         self.filtered.retain(|epoch| in_force.iter().any(|keys| keys.epoch == *epoch));
         let mut fresh = Vec::new();
+        let mut failure = None;
         for keys in in_force.iter().filter(|keys| !self.filtered.contains(&keys.epoch)) {
-            let key = self.custody.take(keys, self.options.replay(), &mut self.rng)?;
-            fresh.push((keys.epoch, Arc::new(key)));
+            match self.custody.take(keys, self.options.replay(), &mut self.rng) {
+                Ok(key) => fresh.push((keys.epoch, Arc::new(key))),
+                Err(error) => failure = Some((keys.epoch, error)),
+            }
         }
         self.filtered.extend(fresh.iter().map(|(epoch, _)| *epoch));
-        Ok(fresh)
+        self.filtered.sort_unstable();
+        match failure {
+            None => drop(self.faults.end(Fault::ReplayTable)),
+            Some((epoch, error)) => {
+                let what = format!("no packets of epoch {epoch} are taken for now: {error}");
+                self.faults.warn(Fault::ReplayTable, &what);
+            }
+        }
+        fresh
     }
 
     /// The neighbours by all consensuses that count: the newest first, so that a node that has

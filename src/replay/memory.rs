@@ -17,8 +17,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// Where a service has its folder that nobody names.
@@ -118,7 +118,7 @@ pub struct Memory {
     /// None: the process's own memory.
     folder: Option<PathBuf>,
     /// Held while this process may change the folder's files.
-    lock: OnceLock<File>,
+    lock: Mutex<Option<File>>,
 }
 
 impl fmt::Display for Memory {
@@ -141,7 +141,7 @@ impl fmt::Display for Memory {
 impl Memory {
     /// The process's own memory.
     pub fn anonymous() -> Self {
-        Memory { folder: None, lock: OnceLock::new() }
+        Memory { folder: None, lock: Mutex::default() }
     }
 
     /// Memory in `folder`, which is made when it is first needed.
@@ -153,7 +153,7 @@ impl Memory {
             return Err(MemoryError::OnDisk(folder.to_path_buf()));
         }
         check_owner(folder)?;
-        Ok(Memory { folder: Some(folder.to_path_buf()), lock: OnceLock::new() })
+        Ok(Memory { folder: Some(folder.to_path_buf()), lock: Mutex::default() })
     }
 
     /// The best place for the node `name`, where its operator names none: below
@@ -263,24 +263,28 @@ impl Memory {
         self.folder.as_ref().map(|folder| folder.join(format!("epoch-{epoch}")))
     }
 
-    /// Makes the folder if there is none, and keeps other processes away from it as long as this
-    /// lives; whatever changes something here does so by itself.
+    /// Makes the folder if there is none, or none any more, and keeps other processes away from it
+    /// as long as this lives; whatever changes something here does so by itself.
     ///
     /// # Errors
     /// When it cannot be made, is open to others, or another process has it.
     pub fn claim(&self) -> Result<(), MemoryError> {
-        let (Some(folder), None) = (&self.folder, self.lock.get()) else { return Ok(()) };
+        let Some(folder) = &self.folder else { return Ok(()) };
+        // Nothing can be half done: the lock is set last.
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.as_ref().is_some_and(|lock| is_file_of(lock, folder)) {
+            return Ok(());
+        }
         let failed = |source| MemoryError::io(folder, source);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         check_owner(folder)?;
-        let lock = File::open(folder).map_err(failed)?;
-        match lock.try_lock() {
+        let opened = File::open(folder).map_err(failed)?;
+        match opened.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(MemoryError::InUse(folder.clone())),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        // Somebody may have come first, in this process: then his lock is as good.
-        let _ = self.lock.set(lock);
+        *lock = Some(opened);
         Ok(())
     }
 }
@@ -370,6 +374,12 @@ fn is_in_memory(folder: &Path) -> Result<bool, MemoryError> {
     File::open(existing)
         .and_then(|opened| map::is_in_memory(&opened))
         .map_err(|source| MemoryError::io(existing, source))
+}
+
+/// Whether `path` still names what was opened as `file`.
+fn is_file_of(file: &File, path: &Path) -> bool {
+    let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata().map(place).ok() == fs::symlink_metadata(path).map(place).ok()
 }
 
 /// Whether this process may make files there.
@@ -534,6 +544,20 @@ mod tests {
         assert!(matches!(take(&second), Err(MemoryError::InUse(_))));
         drop(first);
         assert!(take(&second).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_made_again_and_locked() {
+        let scratch = Scratch::new("removed");
+        let memory = scratch.memory();
+        let take = |memory: &Memory, epoch| {
+            memory.epoch_key(epoch, &secret(), OPTIONS, &mut Rng::from_seed([9; 32]))
+        };
+        assert!(take(&memory, 7).is_ok());
+        fs::remove_dir_all(&scratch.0).unwrap();
+        assert!(take(&memory, 8).is_ok());
+        assert_eq!(memory.epochs().unwrap(), [8]);
+        assert!(matches!(take(&scratch.memory(), 8), Err(MemoryError::InUse(_))));
     }
 
     #[test]
