@@ -83,8 +83,13 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     }
     let file = NodeFile::load(&arguments.file)?;
     start_log(file.log);
-    sweep(&file)?;
     let options = node::Options::of(&file);
+    let faces = Faces { address: file.listen[0], metrics: file.metrics.as_ref() };
+    if let Some(membership) = &file.membership {
+        options.check_membership(membership, faces.address)?;
+    }
+    node::try_start(&options, &faces)?;
+    sweep(&file)?;
     let stop = Stop::default();
     stop_on_signal(stop.clone())?;
     let (identity, member) = match Member::load(&file, &options)? {
@@ -103,18 +108,17 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     // Reading too few descriptors is no reason not to start: clients then find the node full.
     let _ = host::raise_descriptor_limit();
     let listed = identity.listed()?;
-    let address = listen_address(&file, &identity)?;
+    identity.check_address(faces.address)?;
     tracing::info!(
         "{} {} of network {}, epoch {}, on {} by udp",
         listed.role(),
         listed.name(),
         identity.consensus.network(),
         identity.consensus.epoch(),
-        address,
+        faces.address,
     );
     tracing::info!("{}", identity.custody.memory());
     tracing::info!("{}", Machine::look(crate::crypto::tier()));
-    let faces = Faces { address, metrics: file.metrics.as_ref() };
     let totals = node::run(&identity, &options, &faces, member, &stop)?;
     tracing::info!("stopped");
     if options.lab {
@@ -128,6 +132,9 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     let file = NodeFile::load(&arguments.file)?;
     let options = node::Options::of(&file);
     options.check_memory()?;
+    if let Some(membership) = &file.membership {
+        options.check_membership(membership, file.listen[0])?;
+    }
     let identity = match Identity::load(&file) {
         Err(error) if file.membership.is_some() && may_come(&error) => {
             return print("configuration and keys fit; there is no consensus yet\n");
@@ -135,7 +142,7 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
         identity => identity?,
     };
     options.check_lab(&identity)?;
-    listen_address(&file, &identity)?;
+    identity.check_address(file.listen[0])?;
     let listed = identity.listed()?;
     let memory = options.memory_plan(identity.consensus.geometry())?;
     print(&format!(
@@ -151,13 +158,6 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
 fn may_come(error: &LoadError) -> bool {
     use LoadError::{Consensus, KeyGone, Read};
     matches!(error, Read { .. } | Consensus { .. } | KeyGone(_))
-}
-
-/// The address that the node serves, which must be the one that its network knows.
-fn listen_address(file: &NodeFile, identity: &Identity) -> Result<SocketAddr, Failure> {
-    let address = file.listen[0];
-    identity.check_address(address)?;
-    Ok(address)
 }
 
 /// Erases the keys whose replay tables were lost, and says so.

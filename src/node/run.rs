@@ -20,6 +20,7 @@ use crate::host;
 use crate::io::Port;
 use crate::io::udp::{self, UdpPort};
 use crate::io::wake::{self, Sleeper, Waker};
+use crate::sphinx::Geometry;
 use crate::worker::{Counts, Worker};
 
 /// What a node tells its service manager once, when every link to a neighbour has a session.
@@ -62,6 +63,20 @@ pub struct Faces<'a> {
     pub address: SocketAddr,
     /// By those who ask how it stands.
     pub metrics: Option<&'a Metrics>,
+}
+
+/// Tries what [`run`] will ask of the machine, so that a member does not wait for its network
+/// first: whether the memory plan holds, and every address can be had.
+///
+/// # Errors
+/// As [`run`].
+pub fn try_start(options: &Options, faces: &Faces<'_>) -> Result<(), NodeError> {
+    options.check_memory()?;
+    // The length of datagrams is the network's, and not known yet; nothing is received here.
+    let datagram_bytes = Geometry::DEFAULT.datagram_bytes();
+    drop(UdpPort::open(&udp::Options::new(faces.address, datagram_bytes))?);
+    drop(faces.metrics.map(Listener::open).transpose()?);
+    Ok(())
 }
 
 /// Runs a node on UDP sockets until `stop`; returns what it counted. A `member` keeps up with its
