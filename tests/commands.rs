@@ -201,6 +201,24 @@ fn a_member_that_cannot_start_says_so_before_it_waits_for_its_network() {
 }
 
 #[test]
+fn a_gateway_invites_without_its_mix_key_and_a_mix_changes_nothing() {
+    let folder = Folder::new("invite");
+    let mix = init(&folder.0, "127.76.9.0");
+    let gateway = mix.with_file_name("gateway-1");
+    for keys in [&mix, &gateway].map(|node| node.join("keys")) {
+        // As when the running node has taken it into its memory.
+        fs::remove_file(keys.join("mix-1.key")).expect("it is there");
+    }
+    let output = run(&["invite", text(&gateway.join("mixline.toml"))]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (status, error) = failure(&["invite", text(&mix.join("mixline.toml"))]);
+    assert!(status == Some(2) && error.contains("takes no clients"), "{error}");
+    let files = fs::read_dir(mix.join("keys")).expect("the keys are there");
+    let names = files.map(|entry| entry.expect("it can be read").file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with("invitation")));
+}
+
+#[test]
 fn a_gateway_that_does_not_answer_ends_with_69_and_names_it() {
     let folder = Folder::new("silent");
     let network = init(&folder.0, "127.76.5.0");

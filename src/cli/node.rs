@@ -48,28 +48,30 @@ pub(super) struct InviteArguments {
 /// Prints an invitation to a gateway: one string.
 pub(super) fn invite(arguments: &InviteArguments) -> Result<(), Failure> {
     let file = NodeFile::load(&arguments.file)?;
-    let wall = clock::wall();
     let folder = KeyFolder::new(&file.keys);
-    if folder.invitation_key(wall)?.is_none() {
-        eprintln!("mixline: the key of the invited is new: restart the gateway if it is running");
-    }
-    let valid_until = wall.as_secs().saturating_add(arguments.valid.as_secs());
-    let valid_until = UnixMicros::from_secs(valid_until);
-    let key = folder.extend_invitation_key(valid_until, wall)?;
-    let identity = Identity::load(&file)?;
-    let (listed, consensus) = (identity.listed()?, &identity.consensus);
+    // The mix key is not needed, and may be where only the running node finds it.
+    let consensus = node::load_consensus(&file.network, &file.consensus)?;
+    let keys = folder.node_keys()?;
+    let listed = node::listed(&consensus, &keys)?;
     let address = arguments.address.or(listed.addresses().first().copied());
     let Some(address) = address.filter(|_| listed.role() == Role::Gateway) else {
         let message = format!("{} {} takes no clients", listed.role(), listed.name());
         return Err(Failure::new(Status::Usage, message));
     };
+    let wall = clock::wall();
+    let is_new = folder.invitation_key(wall)?.is_none();
+    let valid_until = wall.as_secs().saturating_add(arguments.valid.as_secs());
+    let key = folder.extend_invitation_key(UnixMicros::from_secs(valid_until), wall)?;
+    if is_new {
+        eprintln!("mixline: the key of the invited is new: restart the gateway if it is running");
+    }
     let invitation = Invitation {
         genesis: consensus.genesis(),
         geometry: consensus.geometry(),
         gateway: listed.id(),
         link_public: *listed.link_public(),
         kem_public: Box::new(*key.kem.public()),
-        valid_until,
+        valid_until: UnixMicros::from_secs(valid_until),
         address,
         authority: arguments.authority.clone(),
     };
@@ -139,6 +141,13 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
         Err(error) if file.membership.is_some() && may_come(&error) => {
             return print("configuration and keys fit; there is no consensus yet\n");
         }
+        Err(LoadError::KeyGone(epoch)) if file.membership.is_some() => {
+            return print(&format!(
+                "configuration, keys and consensus of epoch {epoch} fit; its mix key is not to be \
+                 found from here: a running node has it in its memory, and one that has lost it \
+                 makes a new one\n"
+            ));
+        }
         identity => identity?,
     };
     options.check_lab(&identity)?;
@@ -156,8 +165,7 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
 
 /// Whether a member of a network gets what is missing when it runs.
 fn may_come(error: &LoadError) -> bool {
-    use LoadError::{Consensus, KeyGone, Read};
-    matches!(error, Read { .. } | Consensus { .. } | KeyGone(_))
+    matches!(error, LoadError::Read { .. } | LoadError::Consensus { .. })
 }
 
 /// Erases the keys whose replay tables were lost, and says so.
