@@ -312,9 +312,9 @@ impl Options {
     ///
     /// # Errors
     /// [`NodeError::NotALab`].
-    pub fn check_lab(&self, identity: &Identity) -> Result<(), NodeError> {
+    pub fn check_lab(&self, consensus: &Consensus) -> Result<(), NodeError> {
         let is_local = |node: &ListedNode| node.addresses().iter().all(|at| at.ip().is_loopback());
-        match identity.consensus.nodes().find(|node| self.lab && !is_local(node)) {
+        match consensus.nodes().find(|node| self.lab && !is_local(node)) {
             Some(node) => Err(NodeError::NotALab(node.id())),
             None => Ok(()),
         }

@@ -105,7 +105,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
             (identity, Some(member))
         }
     };
-    options.check_lab(&identity)?;
+    options.check_lab(&identity.consensus)?;
     options.memory_plan(identity.consensus.geometry())?;
     // Reading too few descriptors is no reason not to start: clients then find the node full.
     let _ = host::raise_descriptor_limit();
@@ -123,7 +123,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     tracing::info!("{}", Machine::look(crate::crypto::tier()));
     let totals = node::run(&identity, &options, &faces, member, &stop)?;
     tracing::info!("stopped");
-    if options.lab {
+    if let Some(totals) = totals {
         print(&format!("{}\n", serde_json::to_string(&totals).unwrap_or_default()))?;
     }
     Ok(())
@@ -150,7 +150,7 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
         }
         identity => identity?,
     };
-    options.check_lab(&identity)?;
+    options.check_lab(&identity.consensus)?;
     identity.check_address(file.listen[0])?;
     let listed = identity.listed()?;
     let memory = options.memory_plan(identity.consensus.geometry())?;

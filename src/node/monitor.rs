@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::exposition::Exposition;
-use super::{InForce, NodeError, Wakers};
+use super::{InForce, NodeError, Standing, Wakers};
 use crate::clock::{self, UnixMicros};
 use crate::config::{Metrics, Prefix};
 use crate::pki::NodeId;
@@ -85,7 +85,7 @@ impl Monitor {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
         let stop = Arc::new(Notify::new());
-        let (stopped, desk) = (stop.clone(), Arc::new(Desk { exposition, wakers }));
+        let (stopped, desk) = (stop.clone(), Arc::new(Desk::new(exposition, wakers)));
         let answer = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -109,11 +109,24 @@ impl Monitor {
 
 /// What answers are made from.
 struct Desk {
-    exposition: Exposition,
+    exposition: Mutex<Exposition>,
+    standing: Arc<Standing>,
     wakers: Wakers,
 }
 
 impl Desk {
+    fn new(exposition: Exposition, wakers: Wakers) -> Self {
+        let standing = exposition.sources.standing.clone();
+        Desk { exposition: Mutex::new(exposition), standing, wakers }
+    }
+
+    /// What may be said just now. A panic with it in hand ends the process.
+    fn exposition(&self) -> MutexGuard<'_, Exposition> {
+        let mut exposition = self.exposition.lock().unwrap_or_else(PoisonError::into_inner);
+        exposition.sources.lab &= !self.standing.is_lab_over();
+        exposition
+    }
+
     fn wake_all(&self) {
         self.wakers.control.wake();
         self.wakers.workers.iter().for_each(|waker| waker.wake());
@@ -121,9 +134,10 @@ impl Desk {
 
     /// The turns that each thread has taken.
     fn turns(&self) -> Vec<u64> {
-        let sources = &self.exposition.sources;
+        let exposition = self.exposition();
+        let sources = &exposition.sources;
         let workers = sources.workers.iter().map(|counts| counts.turns.value());
-        workers.chain([sources.standing.turns.value()]).collect()
+        workers.chain([self.standing.turns.value()]).collect()
     }
 }
 
@@ -131,10 +145,10 @@ impl Desk {
 async fn sample(desk: &Desk) {
     loop {
         sleep(SAMPLE_EVERY).await;
-        if desk.exposition.sample(clock::now()) {
+        if desk.exposition().sample(clock::now()) {
             desk.wake_all();
             sleep(HEARTBEAT_LOOK).await;
-            desk.exposition.close_window(clock::now());
+            desk.exposition().close_window(clock::now());
         }
     }
 }
@@ -189,7 +203,7 @@ async fn answer(request: &Request<Incoming>, desk: &Desk) -> Answer {
         return refused;
     }
     match request.uri().path() {
-        "/metrics" => text(StatusCode::OK, desk.exposition.text(), METRICS_TEXT),
+        "/metrics" => text(StatusCode::OK, desk.exposition().text(), METRICS_TEXT),
         "/healthz" => verdict(unhealthy(desk).await),
         "/readyz" => verdict(unready(desk)),
         _ => text(StatusCode::NOT_FOUND, "ask for /metrics, /healthz or /readyz", TEXT),
@@ -223,7 +237,7 @@ fn stuck(before: &[u64], after: &[u64]) -> Option<String> {
 
 /// Why the node is no good for packets now, if it is not.
 fn unready(desk: &Desk) -> Option<String> {
-    let standing = &desk.exposition.sources.standing;
+    let standing = &desk.standing;
     if standing.is_draining() {
         return Some("draining".to_owned());
     }
@@ -275,6 +289,8 @@ mod tests {
     use super::*;
     use crate::clock::Nanos;
     use crate::crypto::random::Rng;
+    use crate::io::wake;
+    use crate::node::exposition::Sources;
     use crate::pki::{
         Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
         Parameters, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
@@ -318,30 +334,64 @@ mod tests {
         Arc::new(Consensus::verify(&bytes, &anchor, WALL, None).unwrap())
     }
 
-    #[test]
-    fn a_node_is_ready_with_the_mix_key_that_the_consensus_lists_and_with_no_other() {
+    /// A mix with the key that its consensus lists, and with another one; and a stranger.
+    struct World {
+        own: InForce,
+        other: InForce,
+        id: NodeId,
+        stranger: NodeId,
+    }
+
+    fn world() -> World {
         let mut rng = Rng::from_seed([1; 32]);
         let nodes = [(); 3].map(|()| NodeKeys::generate(&mut rng));
         let epochs = [(); 2].map(|()| EpochKeys::generate(7, &mut rng));
         let mix = descriptor(Role::Mix, 1, &nodes[0], &epochs[0]);
         let gateway = descriptor(Role::Gateway, 2, &nodes[1], &epochs[1]);
         let consensus = consensus(mix, gateway, &mut rng);
-        let [own, other] = [0, 1].map(|of: usize| {
-            let options = Options { packets_max: 1000 };
-            let key = EpochKey::new(epochs[of].mix.clone(), options, &mut Rng::from_os());
+        let [own, other] = epochs.map(|keys| {
+            let key = EpochKey::new(keys.mix, Options { packets_max: 1000 }, &mut rng);
             let keys = vec![(7, Arc::new(key.unwrap()))];
             InForce { consensus: consensus.clone(), keys }
         });
-        let id = nodes[0].identity.id();
+        let [id, _, stranger] = nodes.map(|keys| keys.identity.id());
+        World { own, other, id, stranger }
+    }
+
+    #[test]
+    fn a_node_is_ready_with_the_mix_key_that_the_consensus_lists_and_with_no_other() {
+        let World { own, other, id, stranger } = world();
         assert_eq!(unfit(&own, id, WALL), None);
         assert!(unfit(&other, id, WALL).unwrap().contains("another mix key"));
-        let stranger = nodes[2].identity.id();
         assert!(unfit(&own, stranger, WALL).unwrap().contains("does not list"));
         assert!(unfit(&own, id, UnixMicros::from_secs(1)).unwrap().contains("not valid"));
         let none = InForce { keys: vec![], ..own.clone() };
         assert!(unfit(&none, id, WALL).unwrap().contains("no mix key"));
         own.keys[0].1.close();
         assert!(unfit(&own, id, WALL).unwrap().contains("closed"));
+    }
+
+    #[test]
+    fn before_strangers_a_laboratory_says_no_more_than_any_node() {
+        let World { own, id, .. } = world();
+        let options = crate::node::Options { lab: true, ..Default::default() };
+        assert!(options.check_lab(&own.consensus).is_err());
+        let standing = Arc::new(Standing::new(id, own));
+        let sources = Sources {
+            standing: standing.clone(),
+            workers: vec![],
+            control: Arc::default(),
+            gateway: Arc::default(),
+            memory_bytes: (0, 0),
+            outlives_process: false,
+            lab: true,
+        };
+        let control = wake::pair().unwrap().1;
+        let wakers = Wakers { control, workers: vec![] };
+        let desk = Desk::new(Exposition::new(sources, Nanos::ZERO), wakers);
+        assert!(desk.exposition().text().contains("mixline_replays_total"));
+        standing.end_lab();
+        assert!(!desk.exposition().text().contains("mixline_replays_total"));
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub fn try_start(options: &Options, faces: &Faces<'_>) -> Result<(), NodeError> 
     Ok(())
 }
 
-/// Runs a node on UDP sockets until `stop`; returns what it counted. A `member` keeps up with its
+/// Runs a node on UDP sockets until `stop`; returns what it counted, in a laboratory. A `member` keeps up with its
 /// network meanwhile.
 ///
 /// # Errors
@@ -90,7 +90,7 @@ pub fn run(
     faces: &Faces<'_>,
     member: Option<Member>,
     stop: &Stop,
-) -> Result<Totals, NodeError> {
+) -> Result<Option<Totals>, NodeError> {
     let notifier = Notifier::from_environment().map_err(NodeError::Notify)?;
     let (mut control_sleeper, control_waker) = wake::pair()?;
     let pairs = (0..options.workers).map(|_| wake::pair()).collect::<Result<Vec<_>, _>>()?;
@@ -121,7 +121,8 @@ pub fn run(
     let (sender, updates) = mpsc::channel();
     let start_member = |member: Member| member.start(sender, control_waker);
     let membering = member.map(start_member).transpose().map_err(NodeError::Thread)?;
-    let mut service = Service { control, fill, updates, standing: &standing, notifier: &notifier };
+    let (standing, notifier) = (&*standing, &notifier);
+    let mut service = Service { control, fill, updates, options, standing, notifier };
 
     let (served, workers) = thread::scope(|scope| {
         let threads: Vec<_> = workers
@@ -147,7 +148,9 @@ pub fn run(
     }
     served?;
     let ports: Vec<_> = workers.iter().map(|worker| *worker.port().counters()).collect();
-    Ok(Totals::of_node(identity.consensus.geometry(), &ports, &counts, &service.control))
+    let geometry = identity.consensus.geometry();
+    let totals = || Totals::of_node(geometry, &ports, &counts, &service.control);
+    Ok((options.lab && !standing.is_lab_over()).then(totals))
 }
 
 fn open_ports(

@@ -22,6 +22,7 @@ pub struct Standing {
     id: NodeId,
     in_force: Mutex<InForce>,
     draining: AtomicBool,
+    lab_over: AtomicBool,
     /// Turns of the control thread: its heartbeat.
     pub turns: Counter,
     /// Links to neighbours that have a session.
@@ -37,6 +38,7 @@ impl Standing {
             id,
             in_force: Mutex::new(in_force),
             draining: AtomicBool::new(false),
+            lab_over: AtomicBool::new(false),
             turns: Counter::default(),
             links_up: Gauge::default(),
             links: Gauge::default(),
@@ -66,6 +68,16 @@ impl Standing {
     /// It takes in nothing more from now on.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// Whether strangers have come, before whom nothing is shown that only a laboratory may see.
+    pub fn is_lab_over(&self) -> bool {
+        self.lab_over.load(Relaxed)
+    }
+
+    /// Strangers have come; this is for good.
+    pub fn end_lab(&self) {
+        self.lab_over.store(true, Relaxed);
     }
 
     /// Both critical sections only move a value: nothing can be half done.
