@@ -119,7 +119,7 @@ impl Member {
     /// When the keys cannot be read or stored, or are not those of the node that is listed.
     pub fn join(&mut self, stop: &Stop) -> Result<Option<Identity>, JoinError> {
         let notifier = Notifier::from_environment()?;
-        runtime()?.block_on(async {
+        block_on(runtime()?, async {
             let mut said = String::new();
             loop {
                 self.rotate(clock::wall())?;
@@ -149,7 +149,7 @@ impl Member {
         let runtime = runtime()?;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("directory".into()).spawn(move || {
-            runtime.block_on(async {
+            block_on(runtime, async {
                 tokio::select! {
                     _ = stopped => {}
                     () = self.keep_up(updates, waker) => {}
@@ -411,16 +411,23 @@ pub enum JoinError {
     Start(#[from] std::io::Error),
 }
 
-/// The thread of a [`Member`]. It ends when this is dropped.
+/// The thread of a [`Member`]. It ends when it is told to; who drops this waits for the end.
 #[derive(Debug)]
 pub struct Membering {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+impl Membering {
+    /// Tells the thread to end, and does not wait.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+}
+
 impl Drop for Membering {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        self.stop();
         if let Some(thread) = self.thread.take() {
             // It has nothing to tell; a panic in it has ended the process.
             let _ = thread.join();
@@ -432,8 +439,34 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
+/// Does `work` and goes on at once: what a name server still owes an answer to is left behind.
+fn block_on<F: Future>(runtime: Runtime, work: F) -> F::Output {
+    let output = runtime.block_on(work);
+    runtime.shutdown_background();
+    output
+}
+
 async fn requested(stop: &Stop) {
     while !stop.is_requested() {
         tokio::time::sleep(LOOK.as_duration()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn nobody_waits_for_a_name_server_that_does_not_answer() {
+        let (answer, question) = mpsc::channel::<()>();
+        let resolve = move || drop(question.recv_timeout(Duration::from_secs(20)));
+        block_on(runtime().unwrap(), async {
+            drop(tokio::task::spawn_blocking(resolve));
+            tokio::task::yield_now().await;
+        });
+        // The question is still open: its thread has not been waited for.
+        assert!(answer.send(()).is_ok());
     }
 }

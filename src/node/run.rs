@@ -120,7 +120,7 @@ pub fn run(
     let monitor = monitor.transpose()?;
     let (sender, updates) = mpsc::channel();
     let start_member = |member: Member| member.start(sender, control_waker);
-    let membering = member.map(start_member).transpose().map_err(NodeError::Thread)?;
+    let mut membering = member.map(start_member).transpose().map_err(NodeError::Thread)?;
     let (standing, notifier) = (&*standing, &notifier);
     let mut service = Service { control, fill, updates, options, standing, notifier };
 
@@ -136,13 +136,16 @@ pub fn run(
             })
             .collect();
         let served = service.serve(&mut control_sleeper, stop);
-        drop(membering);
+        if let Some(membering) = &mut membering {
+            membering.stop();
+        }
         service.drain(&counts, options.drain_max);
         halt.store(true, Ordering::Release);
         wakers.workers.iter().for_each(Waker::wake);
         let workers = threads.into_iter().filter_map(|thread| thread.join().ok());
         (served, workers.collect::<Vec<_>>())
     });
+    drop(membering);
     if let Some(monitor) = monitor {
         monitor.stop();
     }
