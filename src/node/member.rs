@@ -26,8 +26,8 @@ use crate::directory::{self, Directory};
 use crate::io::wake::Waker;
 use crate::link::Peer;
 use crate::pki::{
-    Consensus, Descriptor, DescriptorError, DescriptorFields, EpochPublic, Epochs, KeyFolder,
-    NodeId, NodeKeys,
+    Consensus, Descriptor, DescriptorError, DescriptorFields, EpochPublic, Epochs, InvitationKey,
+    KeyFolder, NodeId, NodeKeys,
 };
 use crate::replay::EpochKey;
 
@@ -46,6 +46,8 @@ struct Stand {
     newest: u64,
     epochs: Vec<u64>,
     degraded: bool,
+    /// Until when the invited are let in.
+    invited: Option<UnixMicros>,
 }
 
 /// A member of a network that has authorities.
@@ -312,11 +314,13 @@ impl Member {
     fn update(&mut self, wall: UnixMicros) -> Option<Update> {
         let consensus = self.followed.clone()?;
         let fresh = self.take_fresh();
+        let invitation = self.invitation();
         let stand = Stand {
             current: consensus.epoch(),
             newest: self.directory.newest().map_or(0, |newest| newest.epoch()),
             epochs: self.filtered.clone(),
             degraded: !self.directory.is_up_to_date(wall),
+            invited: invitation.as_ref().map(|key| key.valid_until),
         };
         if self.told.as_ref() == Some(&stand) {
             return None;
@@ -324,17 +328,22 @@ impl Member {
         let Stand { epochs, degraded, .. } = stand.clone();
         self.told = Some(stand);
         let mut kem: Vec<_> = self.rotation.keys().iter().rev().map(|of| of.kem.clone()).collect();
+        kem.extend(invitation.map(|key| key.kem));
+        Some(Update { peers: self.peers(), consensus, epochs, fresh, kem, degraded })
+    }
+
+    fn invitation(&mut self) -> Option<InvitationKey> {
         match invitation_key(&self.folder, self.unlisted) {
             Ok(key) => {
                 self.faults.end(Fault::Invitation);
-                kem.extend(key.map(|key| key.kem));
+                key
             }
             Err(error) => {
                 let what = format!("the invited are not let in: {error}");
                 self.faults.warn(Fault::Invitation, &what);
+                None
             }
         }
-        Some(Update { peers: self.peers(), consensus, epochs, fresh, kem, degraded })
     }
 
     /// Takes the keys of epochs that are newly in force into memory, each with its table, as far
