@@ -35,9 +35,10 @@ use crate::replay::EpochKey;
 const SLEEP_MAX: Nanos = Nanos::from_secs(10);
 /// How soon a wish to stop is seen before the node runs.
 const LOOK: Nanos = Nanos::from_millis(100);
-/// How much longer the start may take than the service manager allows, in microseconds: more than
-/// the longest sleep and the slowest authority.
+/// How much longer the start may take than the service manager allows, in microseconds, and how
+/// often it is told so, however slow the authorities are.
 const START_US: u64 = 60_000_000;
+const TELL_EVERY: Nanos = Nanos::from_secs(10);
 
 /// What is followed: compared with the last, it says whether there is anything new.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,9 +134,9 @@ impl Member {
                     tracing::info!("waiting: {why}");
                     said = why;
                 }
-                notifier.tell(&format!("EXTEND_TIMEOUT_USEC={START_US}\nSTATUS=waiting: {said}"));
                 tokio::select! {
                     () = self.step() => {}
+                    () = keep_waiting(&notifier, &said) => {}
                     () = requested(stop) => return Ok(None),
                 }
             }
@@ -249,9 +250,7 @@ impl Member {
                 Ok(Ok(identity))
             }
             Err(error @ NodeError::OtherKey { kind: "link", .. }) => Err(error.into()),
-            Err(error) => {
-                Ok(Err(format!("consensus of epoch {}: {error}", identity.consensus.epoch())))
-            }
+            Err(error) => Ok(Err(why_not_yet(identity.consensus.epoch(), &error))),
         }
     }
 
@@ -319,7 +318,7 @@ impl Member {
             current: consensus.epoch(),
             newest: self.directory.newest().map_or(0, |newest| newest.epoch()),
             epochs: self.filtered.clone(),
-            degraded: !self.directory.is_up_to_date(wall),
+            degraded: consensus.epoch() < self.membership.epochs.at(wall),
             invited: invitation.as_ref().map(|key| key.valid_until),
         };
         if self.told.as_ref() == Some(&stand) {
@@ -455,6 +454,26 @@ fn block_on<F: Future>(runtime: Runtime, work: F) -> F::Output {
     output
 }
 
+/// What a member waits for that the consensus of `epoch` does not list as it is. Its new keys are
+/// published: there is nothing for the operator to do.
+fn why_not_yet(epoch: u64, error: &NodeError) -> String {
+    match error {
+        NodeError::NoEpochKey(_) | NodeError::OtherKey { .. } => format!(
+            "the mix key that the consensus of epoch {epoch} lists for this node is gone: the \
+             next consensus lists a new one"
+        ),
+        error => format!("consensus of epoch {epoch}: {error}"),
+    }
+}
+
+/// Tells the service manager, over and over, why the start takes so long.
+async fn keep_waiting(notifier: &Notifier, why: &str) {
+    loop {
+        notifier.tell(&format!("EXTEND_TIMEOUT_USEC={START_US}\nSTATUS=waiting: {why}"));
+        tokio::time::sleep(TELL_EVERY.as_duration()).await;
+    }
+}
+
 async fn requested(stop: &Stop) {
     while !stop.is_requested() {
         tokio::time::sleep(LOOK.as_duration()).await;
@@ -468,9 +487,17 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn a_member_whose_key_is_gone_is_not_sent_to_make_one() {
+        let why = why_not_yet(7, &NodeError::NoEpochKey(7));
+        assert!(why.contains("epoch 7") && !why.contains("keygen"), "{why}");
+    }
+
+    #[test]
     fn nobody_waits_for_a_name_server_that_does_not_answer() {
         let (answer, question) = mpsc::channel::<()>();
-        let resolve = move || drop(question.recv_timeout(Duration::from_secs(20)));
+        let resolve = move || {
+            let _ = question.recv_timeout(Duration::from_secs(20));
+        };
         block_on(runtime().unwrap(), async {
             drop(tokio::task::spawn_blocking(resolve));
             tokio::task::yield_now().await;

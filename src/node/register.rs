@@ -102,21 +102,62 @@ impl Registrations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::{EpochKeys, Epochs, Role};
+    use crate::clock::UnixMicros;
+    use crate::pki::{DescriptorFields, EpochKeys, Epochs, NodeKeys, Role};
+    use std::time::Duration;
 
     fn keys(epoch: u64, seed: u8) -> Vec<EpochPublic> {
         vec![EpochPublic::of(&EpochKeys::generate(epoch, &mut Rng::from_seed([seed; 32])))]
     }
 
-    #[test]
-    fn an_authority_lacks_keys_that_changed_within_their_epoch() {
-        let membership = Membership {
-            authorities: vec!["http://127.0.0.1:1".parse().unwrap()],
+    fn membership(authorities: Vec<AuthorityAddress>) -> Membership {
+        Membership {
+            authorities,
             epochs: Epochs::new(60).unwrap(),
             name: "mix".into(),
             role: Role::Mix,
             addresses: vec![([127, 0, 0, 1], 7700).into()],
+        }
+    }
+
+    /// An authority that takes connections and says nothing, and its address.
+    fn silent() -> (std::net::TcpListener, AuthorityAddress) {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        (listener, address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_slow_authority_does_not_keep_others_from_being_asked() {
+        let [(first, slow), (second, other)] = [silent(), silent()];
+        let mut rng = Rng::from_seed([4; 32]);
+        let (node, epoch) = (NodeKeys::generate(&mut rng), EpochKeys::generate(7, &mut rng));
+        let keys = vec![EpochPublic::of(&epoch)];
+        let fields = DescriptorFields {
+            network: "test".into(),
+            name: "mix".into(),
+            role: Role::Mix,
+            addresses: vec![([127, 0, 0, 1], 7700).into()],
+            epochs: keys.clone(),
+            published: UnixMicros::from_secs(1_700_000_000),
         };
+        let descriptor = Descriptor::sign(&fields, &node).unwrap();
+        let mut registrations = Registrations::new(&membership(vec![slow, other]), rng);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let asked = registrations.hand_in(&descriptor, &keys, Nanos::from_secs(1));
+            // Both are asked long before the first one has had its time.
+            assert!(tokio::time::timeout(Duration::from_secs(3), asked).await.is_err());
+        });
+        for authority in [first, second] {
+            authority.set_nonblocking(true).unwrap();
+            assert!(authority.accept().is_ok());
+        }
+    }
+
+    #[test]
+    fn an_authority_lacks_keys_that_changed_within_their_epoch() {
+        let membership = membership(vec!["http://127.0.0.1:1".parse().unwrap()]);
         let mut registrations = Registrations::new(&membership, Rng::from_seed([1; 32]));
         let (before, after, now) = (keys(7, 2), keys(7, 3), Nanos::from_secs(1));
         assert_eq!(registrations.due_in(&before, now), Nanos::ZERO);
