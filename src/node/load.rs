@@ -104,8 +104,8 @@ impl Identity {
     }
 }
 
-/// The key of those whom a gateway has invited; those whose time is over are erased. An unlisted one has it from the start, so that the
-/// first invitation needs no restart.
+/// The key of those whom a gateway has invited; one whose time is over is erased. An unlisted
+/// gateway has one from the start, so that the first invitation needs no restart.
 pub(super) fn invitation_key(
     folder: &KeyFolder,
     unlisted: bool,

@@ -79,8 +79,8 @@ pub fn try_start(options: &Options, faces: &Faces<'_>) -> Result<(), NodeError> 
     Ok(())
 }
 
-/// Runs a node on UDP sockets until `stop`; returns what it counted, in a laboratory. A `member` keeps up with its
-/// network meanwhile.
+/// Runs a node on UDP sockets until `stop`; returns what it counted, in a laboratory. A `member`
+/// keeps up with its network meanwhile.
 ///
 /// # Errors
 /// When it cannot start: a wrong identity, an address that is taken, too little memory.
