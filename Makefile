@@ -1,6 +1,6 @@
 # `make test` and `make demo` are each enough on a fresh Debian 12 with rustup.
 
-.PHONY: test demo fuzz needs
+.PHONY: test soak demo fuzz needs
 .NOTPARALLEL:
 
 # rustup's place, for a shell that was opened before it was installed.
@@ -14,8 +14,15 @@ FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 # Tests, demo and people use the release profile, so that everything is compiled once.
+# Some tests have hosts of their own, made with `ip`.
+test: PACKAGES += iproute2
 test: needs
 	cargo test --release --locked
+
+# What takes too long for every change: the longest message over lossy links.
+soak: PACKAGES += iproute2
+soak: needs
+	cargo test --release --locked --test messages -- --ignored --nocapture
 
 demo: needs
 	@cargo run --release --locked --quiet -- demo

@@ -59,13 +59,15 @@ fn text(path: &Path) -> &str {
 
 impl World {
     /// The files of a network; `nodes` says whether it runs.
-    fn new(name: &str, addresses: &str, nodes: bool) -> Self {
+    fn new(name: &str, number: u8, nodes: bool) -> Self {
+        // Another process that runs the same test has others.
+        let addresses = format!("127.{}.{}.0", 40 + number, std::process::id() & 255);
         let scratch = Scratch::new(&format!("daemon-{name}"));
         let network = scratch.files.join("network");
         let made = scratch
             .mixline()
             .args(["network", "init", "--static", "--mixes", "3", "--gateways", "1"])
-            .args(["--delay-mean", "20ms", "--addresses", addresses, text(&network)])
+            .args(["--delay-mean", "20ms", "--addresses", &addresses, text(&network)])
             .stdout(Stdio::null())
             .status();
         assert!(made.expect("the program starts").success());
@@ -131,7 +133,7 @@ fn answer(stream: &mut UnixStream) -> Option<Answer> {
 
 #[test]
 fn applications_share_one_daemon_and_each_message_has_one_reader() {
-    let world = World::new("share", "127.75.1.0", true);
+    let world = World::new("share", 1, true);
     let _daemon = world.daemon();
     let (mut first, mut second) = (world.open(), world.open());
     assert_eq!(first.address().unwrap(), second.address().unwrap());
@@ -155,7 +157,7 @@ fn applications_share_one_daemon_and_each_message_has_one_reader() {
 
 #[test]
 fn an_unread_message_outlives_the_daemon_and_an_acknowledged_one_does_not_come_back() {
-    let world = World::new("restart", "127.75.2.0", true);
+    let world = World::new("restart", 2, true);
     let daemon = world.daemon();
     let mut connection = world.open();
     world.send(&mut connection, b"read");
@@ -181,7 +183,7 @@ fn an_unread_message_outlives_the_daemon_and_an_acknowledged_one_does_not_come_b
 
 #[test]
 fn what_makes_no_sense_is_refused_and_disturbs_nobody_else() {
-    let world = World::new("nonsense", "127.75.3.0", false);
+    let world = World::new("nonsense", 3, false);
     let _daemon = world.daemon();
     let mut other = world.open();
 
@@ -235,7 +237,7 @@ fn what_makes_no_sense_is_refused_and_disturbs_nobody_else() {
 
 #[test]
 fn a_message_that_nobody_acknowledges_fails_at_its_deadline() {
-    let world = World::new("deadline", "127.75.4.0", false);
+    let world = World::new("deadline", 4, false);
     let _daemon = world.daemon();
     let mut connection = world.open();
     let to = connection.address().unwrap();
@@ -246,7 +248,7 @@ fn a_message_that_nobody_acknowledges_fails_at_its_deadline() {
 
 #[test]
 fn the_socket_is_for_its_user_alone_and_for_one_daemon() {
-    let world = World::new("socket", "127.75.5.0", false);
+    let world = World::new("socket", 5, false);
     let daemon = world.daemon();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&world.socket()), 0o600);
@@ -266,7 +268,7 @@ fn the_socket_is_for_its_user_alone_and_for_one_daemon() {
 
 #[test]
 fn more_applications_than_allowed_are_told_so() {
-    let world = World::new("many", "127.75.6.0", false);
+    let world = World::new("many", 6, false);
     let _daemon = world.daemon();
     let mut all: Vec<Connection> = (0..70).map(|_| world.open()).collect();
     let refused = all

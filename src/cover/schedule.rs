@@ -40,13 +40,18 @@ impl Schedule {
     /// The one of a node with this role, not running yet: only loops.
     pub fn node(role: Role, rates: &Rates, rng: Rng) -> Self {
         let mut schedule = Schedule::client(&Rates::default(), rng);
-        schedule.streams = node_streams(role, rates);
+        schedule.follow_node(role, rates);
         schedule
     }
 
     /// Follows a client's new rates from the next instant on.
     pub fn follow(&mut self, rates: &Rates) {
         self.streams = client_streams(rates);
+    }
+
+    /// Follows a node's.
+    pub fn follow_node(&mut self, role: Role, rates: &Rates) {
+        self.streams = node_streams(role, rates);
     }
 
     /// Begins, or goes on.

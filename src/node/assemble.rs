@@ -89,7 +89,9 @@ pub fn assemble<P: Port>(
     let own_loops = loops.destination();
     let tables = Arc::new(tables(identity, options, &links, &neighbours, own_loops, rng)?);
     let epochs = identity.epochs.iter().map(|keys| keys.epoch);
-    let fill = FillWatch::new(epochs.zip(tables.keys.iter().map(|(_, key)| key.clone())));
+    let keys: Vec<_> = epochs.zip(tables.keys.iter().map(|(_, key)| key.clone())).collect();
+    let mut fill = FillWatch::default();
+    fill.follow(&keys);
     let slab = Slab::new(options.slots, consensus.geometry().datagram_bytes());
     let upcalls = Inbox::new(RING_MESSAGES, wakers.control.clone());
     let handshakes = Inbox::new(RING_HANDSHAKES, wakers.control.clone());
@@ -136,6 +138,7 @@ pub fn assemble<P: Port>(
         loops,
         peers: neighbours.len(),
         tables,
+        keys,
     });
     Ok(Node { control, workers, fill })
 }

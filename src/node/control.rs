@@ -14,6 +14,7 @@ use crate::cover::LoopCounts;
 use crate::gateway::{self, Gateway, Outgoing};
 use crate::link::{Action, Close, Event, Frame, LinkIndex, Links, Opened};
 use crate::metrics::Counter;
+use crate::replay::EpochKey;
 use crate::route::content::{Receipt, ReplyBlock};
 use crate::sphinx::geometry::HEADER_BYTES;
 use crate::sphinx::{Geometry, NodeAddress};
@@ -87,6 +88,8 @@ pub struct Parts {
     pub peers: usize,
     /// What the workers read.
     pub tables: Arc<Tables>,
+    /// The mix keys in it, by the numbers of their epochs.
+    pub keys: Vec<(u64, Arc<EpochKey>)>,
 }
 
 /// The control side of a node.
@@ -109,6 +112,7 @@ pub struct Control {
     peers: usize,
     degraded: bool,
     tables: Arc<Tables>,
+    keys: Vec<(u64, Arc<EpochKey>)>,
     /// Tables that a worker may still read.
     retired: Vec<Arc<Tables>>,
 }
@@ -117,7 +121,7 @@ impl Control {
     /// The control side made of `parts`.
     pub fn new(parts: Parts) -> Self {
         let Parts { id, links, gateway, workers, upcalls, handshakes, slots, .. } = parts;
-        let Parts { geometry, neighbours, loops, peers, tables, .. } = parts;
+        let Parts { geometry, neighbours, loops, peers, tables, keys, .. } = parts;
         let seats = workers
             .into_iter()
             .map(|commands| Seat { commands, backlog: VecDeque::new() })
@@ -139,6 +143,7 @@ impl Control {
             peers,
             degraded: false,
             tables,
+            keys,
             retired: Vec::new(),
         }
     }

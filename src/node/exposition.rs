@@ -11,11 +11,12 @@ use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 
 use super::control::ControlCounts;
 use super::standing::{InForce, Standing};
-use super::window::{Window, coarse};
+use super::window::Window;
 use crate::clock::Nanos;
 use crate::gateway;
+use crate::replay::EpochKey;
 use crate::worker::Counts;
-use crate::worker::drops::{Reason, Refusal};
+use crate::worker::drops::Reason;
 
 /// How exactly a metric is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,15 +70,15 @@ pub const METRICS: &[Metric] = &[
     ),
     gauge(
         "mixline_replay_fill_ratio",
-        Tier::Live,
-        "How full the replay table of a mix key is, rounded up to hundredths.",
-        |view| view.of_keys(|key| coarse(key.table().fill_ratio())),
+        Tier::Window,
+        "How full the replay table of a mix key was, to the nearest hundredth.",
+        |view| view.of_keys(|epoch, _| view.window.fill(epoch)),
     ),
     gauge(
         "mixline_replay_key_closed",
         Tier::Live,
         "1 when the table of a mix key is too full for it to be used any more.",
-        |view| view.of_keys(|key| flag(key.is_closed())),
+        |view| view.of_keys(|_, key| flag(key.is_closed())),
     ),
     gauge(
         "mixline_replay_outlives_process",
@@ -92,18 +93,6 @@ pub const METRICS: &[Metric] = &[
             Sample::of("part", "replay_tables", tables as f64),
         ]
     }),
-    counter(
-        "mixline_ring_full_total",
-        Tier::Live,
-        "Messages between threads that found their ring full.",
-        |view| {
-            let of = |refusal| view.sources.dropped(Reason::Worker(refusal)) as f64;
-            vec![
-                Sample::of("ring", "hand_off", of(Refusal::HandOffFull)),
-                Sample::of("ring", "control", of(Refusal::ControlFull)),
-            ]
-        },
-    ),
     gauge(
         "mixline_worker_busy_ratio",
         Tier::Window,
@@ -164,6 +153,12 @@ pub const METRICS: &[Metric] = &[
             .collect()
     }),
     counter(
+        "mixline_garbled_total",
+        Tier::Lab,
+        "Payloads at a gateway that were changed on their way.",
+        |view| one(view.sources.gateway.garbled.value() as f64),
+    ),
+    counter(
         "mixline_packets_own_total",
         Tier::Lab,
         "Packets of the node's own put into its mix.",
@@ -204,7 +199,7 @@ impl Sources {
 
     /// Everything that was dropped, by stage and reason, but for what has a metric of its own.
     fn drops(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let of_packets = Reason::all().filter(|reason| !is_apart(*reason)).map(|reason| {
+        let of_packets = Reason::all().filter(|reason| !reason.is_replay()).map(|reason| {
             let (stage, name) = reason.name();
             (stage, name, self.dropped(reason))
         });
@@ -228,7 +223,8 @@ pub(super) struct Exposition {
 
 impl Exposition {
     pub(super) fn new(sources: Sources, now: Nanos) -> Self {
-        let window = Mutex::new(Window::open(sources.workers.len(), now));
+        let fill = fill_of(&sources.standing.in_force());
+        let window = Mutex::new(Window::open(sources.workers.len(), fill, now));
         Exposition { sources, window }
     }
 
@@ -241,7 +237,8 @@ impl Exposition {
 
     /// Ends the window.
     pub(super) fn close_window(&self, now: Nanos) {
-        self.window().close(&self.sources.workers, &self.sources.drops(), now);
+        let fill = fill_of(&self.sources.standing.in_force());
+        self.window().close(&self.sources.workers, &self.sources.drops(), fill, now);
     }
 
     /// All metrics in Prometheus' text format.
@@ -271,16 +268,18 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// One value for the key of each epoch.
-    fn of_keys(&self, value: fn(&crate::replay::EpochKey) -> f64) -> Vec<Sample> {
-        let epoch = self.in_force.consensus.epoch();
-        let name = |of: u64| match of.cmp(&epoch) {
-            std::cmp::Ordering::Less => "previous",
-            std::cmp::Ordering::Equal => "current",
-            std::cmp::Ordering::Greater => "next",
+    /// One value for the key of each epoch. There is one for now, mostly one for the next epoch,
+    /// and one before them.
+    fn of_keys(&self, value: impl Fn(u64, &EpochKey) -> f64) -> Vec<Sample> {
+        let mut keys: Vec<_> = self.in_force.keys.iter().collect();
+        keys.sort_unstable_by_key(|(epoch, _)| *epoch);
+        let names: &[&str] = match keys.len() {
+            0 | 1 => &["current"],
+            2 => &["current", "next"],
+            _ => &["previous", "current", "next"],
         };
-        let keys = self.in_force.keys.iter();
-        keys.map(|(of, key)| Sample::of("key", name(*of), value(key))).collect()
+        let named = keys.iter().zip(names);
+        named.map(|((epoch, key), name)| Sample::of("key", name, value(*epoch, key))).collect()
     }
 
     fn count(&self, exact: fn(&Counts) -> u64, binned: fn(&Window) -> u64) -> Vec<Sample> {
@@ -294,9 +293,9 @@ impl View<'_> {
     }
 }
 
-/// Whether a metric of its own shows, or hides, what was dropped for `reason`.
-fn is_apart(reason: Reason) -> bool {
-    reason.is_replay() || reason.is_full_ring()
+/// How full the table of each key is, with its epoch.
+fn fill_of(in_force: &InForce) -> Vec<(u64, f64)> {
+    in_force.keys.iter().map(|(epoch, key)| (*epoch, key.table().fill_ratio())).collect()
 }
 
 /// A value and its labels.

@@ -34,28 +34,21 @@ impl Level {
 }
 
 /// The keys in force, watched.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FillWatch {
     keys: Vec<(u64, Arc<EpochKey>, Level)>,
     next: Nanos,
 }
 
 impl FillWatch {
-    /// Watches `keys`, each with its epoch.
-    pub fn new(keys: impl IntoIterator<Item = (u64, Arc<EpochKey>)>) -> Self {
-        let keys = keys.into_iter().map(|(epoch, key)| (epoch, key, Level::Planned)).collect();
-        FillWatch { keys, next: Nanos::ZERO }
-    }
-
-    /// The keys, each with its epoch.
-    pub fn keys(&self) -> Vec<(u64, Arc<EpochKey>)> {
-        self.keys.iter().map(|(epoch, key, _)| (*epoch, key.clone())).collect()
-    }
-
-    /// Watches the keys of `epochs` from now on, of which `fresh` are new.
-    pub fn follow(&mut self, epochs: &[u64], fresh: &[(u64, Arc<EpochKey>)]) {
-        self.keys.retain(|(epoch, ..)| epochs.contains(epoch));
-        self.keys.extend(fresh.iter().map(|(epoch, key)| (*epoch, key.clone(), Level::Planned)));
+    /// Watches `keys` from now on, each with its epoch.
+    pub fn follow(&mut self, keys: &[(u64, Arc<EpochKey>)]) {
+        let before = std::mem::take(&mut self.keys);
+        let level = |epoch| before.iter().find(|(of, ..)| *of == epoch).map(|known| known.2);
+        let watched = keys
+            .iter()
+            .map(|(epoch, key)| (*epoch, key.clone(), level(*epoch).unwrap_or(Level::Planned)));
+        self.keys = watched.collect();
     }
 
     /// Looks at every table, if it is time to; closes the key of one that is too full.
@@ -119,7 +112,8 @@ mod tests {
         let secret = Secret::random(&mut rng);
         let key = EpochKey::new(secret, Options { packets_max: 70_000 }, &mut rng).unwrap();
         let key = Arc::new(key);
-        let mut watch = FillWatch::new([(7, key.clone())]);
+        let mut watch = FillWatch::default();
+        watch.follow(&[(7, key.clone())]);
         let mut seen = vec![];
         for second in 0..100 {
             watch.tick(Nanos::from_secs(second));
@@ -137,7 +131,7 @@ mod tests {
 
     #[test]
     fn tables_are_looked_at_once_a_second() {
-        let mut watch = FillWatch::new([]);
+        let mut watch = FillWatch::default();
         watch.tick(Nanos::from_secs(5));
         assert_eq!(watch.next_deadline(), Nanos::from_secs(6));
         watch.tick(Nanos::from_millis(5500));

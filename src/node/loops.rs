@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Nanos;
 use crate::cover::{LoopCounts, Loops, Schedule, decoy};
 use crate::crypto::random::Rng;
-use crate::pki::{Consensus, Node as ListedNode, NodeId};
+use crate::pki::{Consensus, Node as ListedNode, NodeId, Role};
 use crate::route;
 use crate::sphinx::{Destination, Identifier, NodeAddress};
 
@@ -22,6 +22,7 @@ pub(super) struct Departure {
 pub struct OwnLoops {
     consensus: Arc<Consensus>,
     own: NodeId,
+    role: Role,
     destination: Destination,
     schedule: Schedule,
     loops: Loops,
@@ -36,6 +37,7 @@ impl OwnLoops {
         schedule.start(now);
         OwnLoops {
             own: own.id(),
+            role: own.role(),
             consensus,
             destination: rng.bytes(),
             schedule,
@@ -50,8 +52,11 @@ impl OwnLoops {
         self.destination
     }
 
-    /// Builds loops by another consensus from now on.
-    pub fn follow(&mut self, consensus: Arc<Consensus>) {
+    /// Sends loops by another consensus, as often as it says, from now on.
+    pub fn follow(&mut self, consensus: Arc<Consensus>, now: Nanos) {
+        self.schedule.follow_node(self.role, &consensus.parameters().rates);
+        // There was no next one where the rate has been 0.
+        self.schedule.start(now);
         self.consensus = consensus;
     }
 

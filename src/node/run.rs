@@ -89,7 +89,7 @@ pub fn run(
     let Node { control, workers, fill } = node;
     let counts: Vec<Arc<Counts>> = workers.iter().map(|worker| worker.counts().clone()).collect();
     let halt = AtomicBool::new(false);
-    let in_force = InForce { consensus: identity.consensus.clone(), keys: fill.keys() };
+    let in_force = InForce { consensus: identity.consensus.clone(), keys: control.keys().to_vec() };
     let standing = Arc::new(Standing::new(in_force));
     let sources = Sources {
         standing: standing.clone(),

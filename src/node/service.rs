@@ -97,9 +97,10 @@ impl Service<'_> {
 
     fn follow(&mut self, update: Update) {
         let consensus = update.consensus.clone();
-        self.fill.follow(&update.epochs, &update.fresh);
-        self.standing.set_in_force(InForce { consensus, keys: self.fill.keys() });
         self.control.follow(update, clock::now());
+        let keys = self.control.keys().to_vec();
+        self.fill.follow(&keys);
+        self.standing.set_in_force(InForce { consensus, keys });
     }
 
     /// Tells the service manager what it does not know yet; returns whether that is all.

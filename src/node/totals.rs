@@ -72,6 +72,7 @@ impl Totals {
             let (stage, name) = reason.name();
             totals.add_drops(stage, name, dropped + control.counts().drops.of(reason));
         }
+        totals.add_drops("gateway", "garbled", control.gateway_counts().garbled.value());
         for (name, count) in control.gateway_counts().drops() {
             totals.add_drops("gateway", name, count);
         }

@@ -34,11 +34,13 @@ pub(super) struct Window {
     pub(super) busy: (f64, f64),
     occupancy: (u64, u64),
     asleep_ns: Vec<u64>,
+    /// How full the replay table of each epoch was.
+    fill: Vec<(u64, f64)>,
     opened: Nanos,
 }
 
 impl Window {
-    pub(super) fn open(workers: usize, now: Nanos) -> Self {
+    pub(super) fn open(workers: usize, fill: Vec<(u64, f64)>, now: Nanos) -> Self {
         let packets = || Binned::new(PACKETS_BIN);
         Window {
             received: packets(),
@@ -50,6 +52,7 @@ impl Window {
             busy: (0.0, 0.0),
             occupancy: (0, 0),
             asleep_ns: vec![0; workers],
+            fill,
             opened: now,
         }
     }
@@ -70,6 +73,7 @@ impl Window {
         &mut self,
         workers: &[Arc<Counts>],
         dropped: &[(&'static str, &'static str, u64)],
+        fill: Vec<(u64, f64)>,
         now: Nanos,
     ) {
         let sum = |of: fn(&Counts) -> u64| workers.iter().map(|counts| of(counts)).sum();
@@ -84,12 +88,19 @@ impl Window {
         let (resident, looks) = std::mem::take(&mut self.occupancy);
         self.pool_packets =
             (resident / looks.max(1)).div_ceil(PACKETS_BIN).saturating_mul(PACKETS_BIN);
+        self.fill = fill;
         self.close_busy(workers, now);
     }
 
     /// What is shown of the drops at `stage` for `reason`.
     pub(super) fn dropped(&self, stage: &'static str, reason: &'static str) -> u64 {
         self.drops.get(&(stage, reason)).map_or(0, Binned::shown)
+    }
+
+    /// What is shown of the table of `epoch`. Rounded up, it would show the first packet.
+    pub(super) fn fill(&self, epoch: u64) -> f64 {
+        let fill = self.fill.iter().find(|(of, _)| *of == epoch).map_or(0.0, |(_, fill)| *fill);
+        (fill * RATIO_STEPS).round() / RATIO_STEPS
     }
 
     fn close_busy(&mut self, workers: &[Arc<Counts>], now: Nanos) {
@@ -109,7 +120,7 @@ impl Window {
 }
 
 /// A ratio, rounded up to a hundredth: finer, it would count packets.
-pub(super) fn coarse(ratio: f64) -> f64 {
+fn coarse(ratio: f64) -> f64 {
     (ratio * RATIO_STEPS).ceil() / RATIO_STEPS
 }
 
@@ -121,7 +132,7 @@ mod tests {
     fn nothing_changes_within_a_window_and_only_bins_are_shown_after_it() {
         let counts = Arc::new(Counts::default());
         let workers = [counts.clone()];
-        let mut window = Window::open(1, Nanos::ZERO);
+        let mut window = Window::open(1, vec![(7, 0.0)], Nanos::ZERO);
         counts.packets_in.add(1025);
         for resident in [10, 1500, 2000] {
             counts.resident.set(resident);
@@ -130,7 +141,8 @@ mod tests {
         counts.asleep_ns.add(Nanos::from_secs(45).0);
         assert_eq!((window.received.shown(), window.dropped("worker", "evicted")), (0, 0));
         assert!(!window.is_over(Nanos::from_secs(59)) && window.is_over(WINDOW));
-        window.close(&workers, &[("worker", "evicted", 1)], WINDOW);
+        window.close(&workers, &[("worker", "evicted", 1)], vec![(7, 0.004), (8, 0.016)], WINDOW);
+        assert_eq!([7, 8, 9].map(|epoch| window.fill(epoch)), [0.0, 0.02, 0.0]);
         assert_eq!((window.received.shown(), window.sent.shown()), (2048, 0));
         assert_eq!((window.dropped("worker", "evicted"), window.pool_packets), (64, 2048));
         assert_eq!(window.busy, (0.25, 0.25));

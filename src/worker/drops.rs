@@ -144,11 +144,6 @@ impl Reason {
         )
     }
 
-    /// Whether it says that a ring between two threads was full, which is no user's traffic.
-    pub const fn is_full_ring(self) -> bool {
-        matches!(self, Reason::Worker(Refusal::HandOffFull | Refusal::ControlFull))
-    }
-
     fn index(self) -> usize {
         match self {
             Reason::Link(refusal) => refusal.index(),

@@ -8,11 +8,15 @@ use crate::link::Frame;
 
 impl<P: Port> Worker<P> {
     /// Carries out the commands that are there when it begins, but takes in no more packets than
-    /// a group; returns how many commands that were.
+    /// a group, and stops at new tables: they are for the turns after this one, because what came
+    /// in before them stands by its place in the old ones. Returns how many commands that were.
     pub(super) fn obey(&mut self, now: Nanos) -> usize {
+        if let Some(tables) = self.tables_next.take() {
+            self.tables = tables;
+        }
         let waiting = self.rings.commands.len();
         for done in 0..waiting {
-            if self.arrivals.len() == GROUP {
+            if self.arrivals.len() == GROUP || self.tables_next.is_some() {
                 return done;
             }
             let Some(command) = self.rings.commands.pop() else { return done };
@@ -26,7 +30,7 @@ impl<P: Port> Worker<P> {
             self.port.flush();
         }
         match command {
-            Command::Tables(tables) => self.tables = tables,
+            Command::Tables(tables) => self.tables_next = Some(tables),
             Command::Session(change) => self.sessions.apply(change),
             Command::Dummy(link) => self.mix_dummy(link, now),
             Command::ClientDummy(link) => self.send_frame(link, Frame::Dummy, &[], now),
@@ -66,6 +70,7 @@ mod tests {
     use crate::pool::{self, Pool};
     use crate::replay::{self, EpochKey};
     use crate::sphinx::{Geometry, Refusal};
+    use crate::worker::drops;
     use crate::worker::policing::Policer;
     use crate::worker::rings::Inbox;
     use crate::worker::slab::{Slab, SlotCache};
@@ -75,12 +80,37 @@ mod tests {
 
     const SLOTS: u32 = 512;
 
+    /// Tables with a key for each of `epochs`.
+    fn tables(epochs: &[u8], rng: &mut Rng) -> Arc<Tables> {
+        let mut key = |epoch: &u8| {
+            let (secret, options) = (Secret::random(rng), replay::Options { packets_max: 1000 });
+            (*epoch, Arc::new(EpochKey::new(secret, options, rng).unwrap()))
+        };
+        Arc::new(Tables {
+            geometry: Geometry::DEFAULT,
+            keys: epochs.iter().map(&mut key).collect(),
+            links: [].into(),
+            delay_max: Nanos::from_secs(1),
+            client_gap: Nanos::NEVER,
+            delivers: true,
+            loops: [0; 32],
+        })
+    }
+
+    /// A packet of `epoch` that is not authentic.
+    fn packet(worker: &mut Worker<MemoryPort>, epoch: u8) -> Command {
+        let mut slot = worker.slots.take().unwrap();
+        let bytes = worker.slots.slab().bytes_mut(&mut slot);
+        bytes.fill(0);
+        bytes[Geometry::DEFAULT.packet_bytes()] = epoch;
+        Command::Arrival(slot)
+    }
+
     fn worker(commands: &Arc<Inbox<Command>>) -> Worker<MemoryPort> {
         let (geometry, mut rng) = (Geometry::DEFAULT, Rng::from_seed([1; 32]));
         let network = Network::new(rng.fork(), Conditions::default());
         let address = ([10, 0, 0, 1], 7700).into();
-        let key = replay::Options { packets_max: 1000 };
-        let key = EpochKey::new(Secret::random(&mut rng), key, &mut rng).unwrap();
+        let tables = tables(&[7, 8], &mut rng);
         let sessions = link::Network {
             genesis: [0; 32],
             geometry_hash: geometry.hash(),
@@ -94,15 +124,7 @@ mod tests {
             sessions: Sessions::new(&sessions, link::Capacity { nodes: 1, clients: 0 }, None),
             pool: Pool::new(pool, rng),
             slots: SlotCache::new(Slab::new(SLOTS, geometry.datagram_bytes())),
-            tables: Arc::new(Tables {
-                geometry,
-                keys: [(7, Arc::new(key))].into_iter().collect(),
-                links: [].into(),
-                delay_max: Nanos::from_secs(1),
-                client_gap: Nanos::NEVER,
-                delivers: true,
-                loops: [0; 32],
-            }),
+            tables,
             policer: Policer::new(1, 0),
             rings: Rings {
                 commands: commands.clone(),
@@ -118,11 +140,8 @@ mod tests {
         let commands = Inbox::new(1024, wake::pair().unwrap().1);
         let mut worker = worker(&commands);
         for _ in 0..300 {
-            let mut slot = worker.slots.take().unwrap();
-            let bytes = worker.slots.slab().bytes_mut(&mut slot);
-            bytes.fill(0);
-            bytes[Geometry::DEFAULT.packet_bytes()] = 7;
-            assert!(commands.push(Command::Arrival(slot)).is_ok());
+            let packet = packet(&mut worker, 7);
+            assert!(commands.push(packet).is_ok());
         }
         for turn in 1..=300_u64.div_ceil(GROUP as u64) {
             worker.turn(Nanos(turn));
@@ -131,5 +150,20 @@ mod tests {
         }
         let all: Vec<_> = std::iter::from_fn(|| worker.slots.take()).collect();
         assert_eq!(all.len(), SLOTS as usize, "every slot is home");
+    }
+
+    #[test]
+    fn what_came_in_before_new_tables_is_unwrapped_by_the_old_ones() {
+        let commands = Inbox::new(64, wake::pair().unwrap().1);
+        let mut worker = worker(&commands);
+        let fewer = tables(&[8], &mut Rng::from_seed([2; 32]));
+        let before = packet(&mut worker, 8);
+        let behind = packet(&mut worker, 7);
+        for command in [before, Command::Tables(fewer), behind] {
+            assert!(commands.push(command).is_ok());
+        }
+        while worker.turn(Nanos(1)) > 0 {}
+        assert_eq!(worker.counts.drops.of(Refusal::Authentication), 1, "the one of before");
+        assert_eq!(worker.counts.drops.of(drops::Refusal::UnknownEpoch), 1, "the one behind");
     }
 }

@@ -32,7 +32,7 @@ fn a_mix_that_is_killed_twenty_times_under_load_forwards_no_packet_twice() {
 
 #[test]
 fn a_gateway_that_is_killed_twenty_times_under_load_forwards_no_packet_twice() {
-    kill_twenty_times(World::on(THROUGH_GATEWAY, "gateway-survival", 8));
+    kill_twenty_times(World::on(THROUGH_GATEWAY, "gateway-survival", 12));
 }
 
 fn kill_twenty_times(mut world: World) {

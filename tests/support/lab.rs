@@ -3,7 +3,8 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,17 +73,19 @@ pub(crate) struct Process {
 
 impl Process {
     fn start(scratch: &Scratch, node: &NodeSummary) -> Self {
-        let NodeSummary { name, config, .. } = node;
-        let folder = &scratch.files;
+        let mut command = scratch.mixline();
+        command.args(["run", "--die-with-parent"]).arg(&node.config);
+        Self::spawn(&scratch.files, &node.name, command)
+    }
+
+    /// Starts `command` as the process `name`, whose log goes to `folder`.
+    pub(crate) fn spawn(folder: &Path, name: &str, mut command: Command) -> Self {
         let socket = folder.join(format!("notify-{name}"));
         let _ = fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).expect("a socket in our folder");
         notify.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout can be set");
         let log = fs::File::create(folder.join(format!("{name}.log"))).expect("a new file");
-        let child = scratch
-            .mixline()
-            .args(["run", "--die-with-parent"])
-            .arg(config)
+        let child = command
             .env("NOTIFY_SOCKET", &socket)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -95,7 +98,13 @@ impl Process {
     /// Waits until the node says `state`.
     #[track_caller]
     pub(crate) fn wait_for(&self, state: &str) {
-        let (end, mut said) = (instant() + CONNECT_MAX, [0; 256]);
+        self.wait_as_long_as(CONNECT_MAX, state);
+    }
+
+    /// As [`Process::wait_for`], with another patience.
+    #[track_caller]
+    pub(crate) fn wait_as_long_as(&self, patience: Duration, state: &str) {
+        let (end, mut said) = (instant() + patience, [0; 256]);
         while instant() < end {
             let Ok(length) = self.notify.recv(&mut said) else { continue };
             if String::from_utf8_lossy(&said[..length]).contains(state) {

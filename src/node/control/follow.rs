@@ -41,9 +41,9 @@ impl Control {
         if without_place > 0 {
             tracing::warn!("no room for {without_place} neighbours: restart this node");
         }
-        let bytes: Vec<u8> = epochs.iter().map(|epoch| route::epoch_byte(*epoch)).collect();
-        let kept = self.tables.keys.iter().filter(|(of, _)| bytes.contains(of)).cloned();
-        let fresh = fresh.into_iter().map(|(epoch, key)| (route::epoch_byte(epoch), key));
+        self.keys.retain(|(epoch, _)| epochs.contains(epoch));
+        self.keys.extend(fresh);
+        let keys = self.keys.iter().map(|(epoch, key)| (route::epoch_byte(*epoch), key.clone()));
         let Parameters { delay_mean, rates, .. } = *consensus.parameters();
         self.links.expect_gaps(rates.client_up().gap_mean(), rates.client_down().gap_mean());
         if let Some(gateway) = &mut self.gateway {
@@ -51,7 +51,7 @@ impl Control {
         }
         let tables = Tables {
             geometry: self.geometry,
-            keys: kept.chain(fresh).take(EPOCHS_MAX).collect(),
+            keys: keys.take(EPOCHS_MAX).collect(),
             links: peers
                 .iter()
                 .filter_map(|peer| Some((peer.id, self.links.index_of(&peer.id)?)))
@@ -61,11 +61,16 @@ impl Control {
             client_gap: client_gap(&rates),
             loops: self.tables.loops,
         };
-        self.loops.follow(consensus);
+        self.loops.follow(consensus, now);
         self.peers = peers.len();
         self.degraded = degraded;
         self.use_tables(Arc::new(tables));
         self.carry_out_actions(now);
+    }
+
+    /// The mix keys in force, each with its epoch.
+    pub fn keys(&self) -> &[(u64, Arc<EpochKey>)] {
+        &self.keys
     }
 
     /// How many neighbours the node has.
