@@ -7,12 +7,14 @@ mod assemble;
 pub mod control;
 mod custody;
 mod exposition;
+mod faults;
 mod fill;
 mod load;
 mod loops;
 mod member;
 mod monitor;
 mod notify;
+mod register;
 mod rotation;
 mod run;
 mod service;
@@ -25,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::Nanos;
+use crate::config::Membership;
 use crate::crypto::kem;
 use crate::host;
 use crate::io::OpenError;
@@ -44,7 +47,7 @@ pub use fill::{FillWatch, Level};
 pub use load::{LoadError, load_consensus};
 pub use loops::OwnLoops;
 pub use member::{JoinError, Member, Membering};
-pub use run::{CONNECTED, Faces, Stop, run};
+pub use run::{CONNECTED, Faces, Stop, run, try_start};
 pub use standing::{InForce, Standing};
 pub use totals::Totals;
 
@@ -141,6 +144,17 @@ pub enum NodeError {
         /// What the consensus says.
         listed: SocketAddr,
     },
+    /// It listens elsewhere than it will tell its network.
+    #[error(
+        "node.listen is {listen}, but node.addresses begins with {announced}: peers would neither \
+         find it nor answer it; use the same address"
+    )]
+    AnnouncedElsewhere {
+        /// Where it listens.
+        listen: SocketAddr,
+        /// What it says.
+        announced: SocketAddr,
+    },
     /// No key for the epoch.
     #[error("no mix key for epoch {0} in the key folder: run `mixline keygen --epoch {0}`")]
     NoEpochKey(u64),
@@ -188,6 +202,11 @@ pub enum NodeError {
     /// Exact counters where strangers' packets pass.
     #[error("metrics.detail = \"lab\" is refused: node {0} of the consensus is not on loopback")]
     NotALab(NodeId),
+    /// Exact counters where the node itself can be reached by strangers.
+    #[error(
+        "metrics.detail = \"lab\" is refused: node.addresses has {0}, which is not on loopback"
+    )]
+    NotLocal(SocketAddr),
     /// Mailboxes cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -205,12 +224,8 @@ impl Identity {
     /// # Errors
     /// When it is not listed, or with other keys than these.
     pub fn listed(&self) -> Result<&ListedNode, NodeError> {
-        let id = self.keys.identity.id();
-        let node = self.consensus.node(&id).ok_or(NodeError::NotListed(id))?;
-        if *node.link_public() != self.keys.link.public() {
-            return Err(NodeError::OtherKey { id, kind: "link" });
-        }
-        let epoch = self.consensus.epoch();
+        let node = listed(&self.consensus, &self.keys)?;
+        let (id, epoch) = (node.id(), self.consensus.epoch());
         let own = self.epochs.iter().find(|keys| keys.epoch == epoch);
         let own = own.ok_or(NodeError::NoEpochKey(epoch))?;
         if node.mix_public(epoch) != Some(&own.mix.public()) {
@@ -225,19 +240,17 @@ impl Identity {
         epochs.chain(self.invitation.iter().map(|key| &key.kem)).cloned().collect()
     }
 
-    /// Whether peers find the node where it listens: at the listed address, or at any address
-    /// with the listed port.
+    /// Whether peers find the node where it listens.
     ///
     /// # Errors
     /// [`NodeError::OtherAddress`], or the node is not listed.
     pub fn check_address(&self, listen: SocketAddr) -> Result<(), NodeError> {
         let node = self.listed()?;
         let Some(&listed) = node.addresses().first() else { return Ok(()) };
-        let reached = listen.ip() == listed.ip() || listen.ip().is_unspecified();
-        if reached && listen.port() == listed.port() {
-            return Ok(());
+        match is_reached(listen, listed) {
+            true => Ok(()),
+            false => Err(NodeError::OtherAddress { id: node.id(), listen, listed }),
         }
-        Err(NodeError::OtherAddress { id: node.id(), listen, listed })
     }
 
     /// The nodes that this one exchanges packets with: the layers before and after its own, where
@@ -246,6 +259,26 @@ impl Identity {
         self.listed()?;
         neighbours(&self.consensus, self.keys.identity.id())
     }
+}
+
+/// The node with the long-lived `keys`, as `consensus` lists it.
+///
+/// # Errors
+/// When it is not listed, or with another link key.
+pub fn listed<'a>(consensus: &'a Consensus, keys: &NodeKeys) -> Result<&'a ListedNode, NodeError> {
+    let id = keys.identity.id();
+    let node = consensus.node(&id).ok_or(NodeError::NotListed(id))?;
+    match *node.link_public() == keys.link.public() {
+        true => Ok(node),
+        false => Err(NodeError::OtherKey { id, kind: "link" }),
+    }
+}
+
+/// Whether packets to the address `known` arrive where a node listens: there, or at any address
+/// with that port.
+fn is_reached(listen: SocketAddr, known: SocketAddr) -> bool {
+    let is_there = listen.ip() == known.ip() || listen.ip().is_unspecified();
+    is_there && listen.port() == known.port()
 }
 
 /// The nodes that `id` exchanges packets with by `consensus`.
@@ -279,10 +312,35 @@ impl Options {
     ///
     /// # Errors
     /// [`NodeError::NotALab`].
-    pub fn check_lab(&self, identity: &Identity) -> Result<(), NodeError> {
+    pub fn check_lab(&self, consensus: &Consensus) -> Result<(), NodeError> {
         let is_local = |node: &ListedNode| node.addresses().iter().all(|at| at.ip().is_loopback());
-        match identity.consensus.nodes().find(|node| self.lab && !is_local(node)) {
+        match consensus.nodes().find(|node| self.lab && !is_local(node)) {
             Some(node) => Err(NodeError::NotALab(node.id())),
+            None => Ok(()),
+        }
+    }
+
+    /// What a member can know before its network lists it: that its replay tables fit the machine,
+    /// that it is found where it listens, and that a laboratory stays among itself.
+    ///
+    /// # Errors
+    /// When one of these does not hold.
+    pub fn check_membership(
+        &self,
+        membership: &Membership,
+        listen: SocketAddr,
+    ) -> Result<(), NodeError> {
+        let tables = self.table_bytes();
+        if let Some(machine) = host::memory_bytes().filter(|machine| tables > *machine) {
+            let plan = format!("{EPOCHS_MAX} replay tables {} MiB", tables >> 20);
+            return Err(NodeError::MachineMemory { plan, machine_mib: machine >> 20 });
+        }
+        let addresses = &membership.addresses;
+        if let Some(&announced) = addresses.first().filter(|known| !is_reached(listen, **known)) {
+            return Err(NodeError::AnnouncedElsewhere { listen, announced });
+        }
+        match addresses.iter().find(|address| self.lab && !address.ip().is_loopback()) {
+            Some(address) => Err(NodeError::NotLocal(*address)),
             None => Ok(()),
         }
     }
@@ -290,8 +348,12 @@ impl Options {
     /// Bytes for packets, and for the replay tables of all epochs in force.
     pub fn memory_bytes(&self, geometry: Geometry) -> (u64, u64) {
         let packets = u64::from(self.slots) * geometry.datagram_bytes() as u64;
-        let table = self.replay().table_bytes();
-        (packets, table.saturating_mul(EPOCHS_MAX as u64))
+        (packets, self.table_bytes())
+    }
+
+    /// Bytes for the replay tables of all epochs in force.
+    fn table_bytes(&self) -> u64 {
+        self.replay().table_bytes().saturating_mul(EPOCHS_MAX as u64)
     }
 
     /// How an epoch's replay table is planned.

@@ -29,10 +29,8 @@ pub const FILL_DEGRADED: f64 = 0.85;
 /// From here on the key must not be used any more.
 pub const FILL_CLOSED: f64 = 0.90;
 
-/// States of a key, in its memory: no packet was accepted under it yet.
-const FRESH: u64 = 1;
-/// Packets are accepted.
-const IN_USE: u64 = 2;
+/// States of a key, in its memory: packets may be accepted under it.
+const OPEN: u64 = 2;
 /// Its table is full: it is never used again, nor after a restart.
 const CLOSED: u64 = 3;
 
@@ -91,7 +89,7 @@ impl Table {
     /// When there is not as much memory.
     pub fn new(options: Options, rng: &mut Rng) -> io::Result<Self> {
         let map = Map::anonymous(Fingerprints::lines_for(options.lanes()))?;
-        map.state().store(FRESH, Relaxed);
+        map.state().store(OPEN, Relaxed);
         let fingerprints = Fingerprints::over(map);
         Ok(Table { hash_key: Zeroizing::new(rng.bytes()), fingerprints })
     }

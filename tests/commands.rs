@@ -172,6 +172,53 @@ fn a_taken_address_ends_with_69_and_names_it() {
 }
 
 #[test]
+fn a_member_that_cannot_start_says_so_before_it_waits_for_its_network() {
+    let folder = Folder::new("member-taken");
+    let network = folder.0.join("network");
+    assert!(
+        run(&["network", "init", text(&network), "--addresses", "127.76.8.0"]).status.success()
+    );
+    let node = network.join("nodes").join("mix-1-1").join("mixline.toml");
+    let ends = |status: i32, word: &str| {
+        let child = folder.mixline().args(["run", text(&node)]).stderr(Stdio::piped()).spawn();
+        let mut process = Process(child.expect("the program starts"));
+        let ended = process.ends_within(PATIENCE).expect("it does not wait");
+        let mut error = String::new();
+        let mut log = process.0.stderr.take().expect("it is piped");
+        std::io::Read::read_to_string(&mut log, &mut error).expect("it is text");
+        assert!(ended.code() == Some(status) && error.contains(word), "{ended}: {error}");
+    };
+    let taken = UdpSocket::bind((Ipv4Addr::new(127, 76, 8, 1), 7700)).expect("it was free");
+    ends(69, "127.76.8.1:7700");
+    drop(taken);
+    let configuration = fs::read_to_string(&node).expect("the file is there");
+    let listen = "listen = [\"127.76.8.1:7700\"]";
+    let elsewhere = format!("{listen}\naddresses = [\"127.76.8.9:7700\"]");
+    let changed = configuration.replacen(listen, &elsewhere, 1);
+    assert_ne!(changed, configuration);
+    fs::write(&node, changed).expect("it can be written");
+    ends(78, "node.addresses begins with 127.76.8.9:7700");
+}
+
+#[test]
+fn a_gateway_invites_without_its_mix_key_and_a_mix_changes_nothing() {
+    let folder = Folder::new("invite");
+    let mix = init(&folder.0, "127.76.9.0");
+    let gateway = mix.with_file_name("gateway-1");
+    for keys in [&mix, &gateway].map(|node| node.join("keys")) {
+        // As when the running node has taken it into its memory.
+        fs::remove_file(keys.join("mix-1.key")).expect("it is there");
+    }
+    let output = run(&["invite", text(&gateway.join("mixline.toml"))]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (status, error) = failure(&["invite", text(&mix.join("mixline.toml"))]);
+    assert!(status == Some(2) && error.contains("takes no clients"), "{error}");
+    let files = fs::read_dir(mix.join("keys")).expect("the keys are there");
+    let names = files.map(|entry| entry.expect("it can be read").file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with("invitation")));
+}
+
+#[test]
 fn a_gateway_that_does_not_answer_ends_with_69_and_names_it() {
     let folder = Folder::new("silent");
     let network = init(&folder.0, "127.76.5.0");

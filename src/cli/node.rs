@@ -48,28 +48,30 @@ pub(super) struct InviteArguments {
 /// Prints an invitation to a gateway: one string.
 pub(super) fn invite(arguments: &InviteArguments) -> Result<(), Failure> {
     let file = NodeFile::load(&arguments.file)?;
-    let wall = clock::wall();
     let folder = KeyFolder::new(&file.keys);
-    if folder.invitation_key(wall)?.is_none() {
-        eprintln!("mixline: the key of the invited is new: restart the gateway if it is running");
-    }
-    let valid_until = wall.as_secs().saturating_add(arguments.valid.as_secs());
-    let valid_until = UnixMicros::from_secs(valid_until);
-    let key = folder.extend_invitation_key(valid_until, wall)?;
-    let identity = Identity::load(&file)?;
-    let (listed, consensus) = (identity.listed()?, &identity.consensus);
+    // The mix key is not needed, and may be where only the running node finds it.
+    let consensus = node::load_consensus(&file.network, &file.consensus)?;
+    let keys = folder.node_keys()?;
+    let listed = node::listed(&consensus, &keys)?;
     let address = arguments.address.or(listed.addresses().first().copied());
     let Some(address) = address.filter(|_| listed.role() == Role::Gateway) else {
         let message = format!("{} {} takes no clients", listed.role(), listed.name());
         return Err(Failure::new(Status::Usage, message));
     };
+    let wall = clock::wall();
+    let is_new = folder.invitation_key(wall)?.is_none();
+    let valid_until = wall.as_secs().saturating_add(arguments.valid.as_secs());
+    let key = folder.extend_invitation_key(UnixMicros::from_secs(valid_until), wall)?;
+    if is_new {
+        eprintln!("mixline: the key of the invited is new: restart the gateway if it is running");
+    }
     let invitation = Invitation {
         genesis: consensus.genesis(),
         geometry: consensus.geometry(),
         gateway: listed.id(),
         link_public: *listed.link_public(),
         kem_public: Box::new(*key.kem.public()),
-        valid_until,
+        valid_until: UnixMicros::from_secs(valid_until),
         address,
         authority: arguments.authority.clone(),
     };
@@ -83,8 +85,13 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     }
     let file = NodeFile::load(&arguments.file)?;
     start_log(file.log);
-    sweep(&file)?;
     let options = node::Options::of(&file);
+    let faces = Faces { address: file.listen[0], metrics: file.metrics.as_ref() };
+    if let Some(membership) = &file.membership {
+        options.check_membership(membership, faces.address)?;
+    }
+    node::try_start(&options, &faces)?;
+    sweep(&file)?;
     let stop = Stop::default();
     stop_on_signal(stop.clone())?;
     let (identity, member) = match Member::load(&file, &options)? {
@@ -98,26 +105,25 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
             (identity, Some(member))
         }
     };
-    options.check_lab(&identity)?;
+    options.check_lab(&identity.consensus)?;
     options.memory_plan(identity.consensus.geometry())?;
     // Reading too few descriptors is no reason not to start: clients then find the node full.
     let _ = host::raise_descriptor_limit();
     let listed = identity.listed()?;
-    let address = listen_address(&file, &identity)?;
+    identity.check_address(faces.address)?;
     tracing::info!(
         "{} {} of network {}, epoch {}, on {} by udp",
         listed.role(),
         listed.name(),
         identity.consensus.network(),
         identity.consensus.epoch(),
-        address,
+        faces.address,
     );
     tracing::info!("{}", identity.custody.memory());
     tracing::info!("{}", Machine::look(crate::crypto::tier()));
-    let faces = Faces { address, metrics: file.metrics.as_ref() };
     let totals = node::run(&identity, &options, &faces, member, &stop)?;
     tracing::info!("stopped");
-    if options.lab {
+    if let Some(totals) = totals {
         print(&format!("{}\n", serde_json::to_string(&totals).unwrap_or_default()))?;
     }
     Ok(())
@@ -128,14 +134,24 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     let file = NodeFile::load(&arguments.file)?;
     let options = node::Options::of(&file);
     options.check_memory()?;
+    if let Some(membership) = &file.membership {
+        options.check_membership(membership, file.listen[0])?;
+    }
     let identity = match Identity::load(&file) {
         Err(error) if file.membership.is_some() && may_come(&error) => {
             return print("configuration and keys fit; there is no consensus yet\n");
         }
+        Err(LoadError::KeyGone(epoch)) if file.membership.is_some() => {
+            return print(&format!(
+                "configuration, keys and consensus of epoch {epoch} fit; its mix key is not to be \
+                 found from here: a running node has it in its memory, and one that has lost it \
+                 makes a new one\n"
+            ));
+        }
         identity => identity?,
     };
-    options.check_lab(&identity)?;
-    listen_address(&file, &identity)?;
+    options.check_lab(&identity.consensus)?;
+    identity.check_address(file.listen[0])?;
     let listed = identity.listed()?;
     let memory = options.memory_plan(identity.consensus.geometry())?;
     print(&format!(
@@ -149,15 +165,7 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
 
 /// Whether a member of a network gets what is missing when it runs.
 fn may_come(error: &LoadError) -> bool {
-    use LoadError::{Consensus, KeyGone, Read};
-    matches!(error, Read { .. } | Consensus { .. } | KeyGone(_))
-}
-
-/// The address that the node serves, which must be the one that its network knows.
-fn listen_address(file: &NodeFile, identity: &Identity) -> Result<SocketAddr, Failure> {
-    let address = file.listen[0];
-    identity.check_address(address)?;
-    Ok(address)
+    matches!(error, LoadError::Read { .. } | LoadError::Consensus { .. })
 }
 
 /// Erases the keys whose replay tables were lost, and says so.

@@ -145,7 +145,6 @@ impl Custody {
         if let Some(folder) = &self.folder {
             folder.erase_mix_key(keys.epoch)?;
         }
-        key.put_in_use();
         Ok(key)
     }
 

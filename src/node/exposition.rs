@@ -141,7 +141,7 @@ pub const METRICS: &[Metric] = &[
         "mixline_pool_packets",
         Tier::Window,
         "Packets in the mix, the mean of the last minute.",
-        |view| match view.sources.lab {
+        |view| match view.sources.is_lab() {
             true => one(view.sources.sum(|counts| counts.resident.value()) as f64),
             false => one(view.window.pool_packets as f64),
         },
@@ -193,6 +193,11 @@ pub(super) struct Sources {
 }
 
 impl Sources {
+    /// Whether exact counts are shown: as configured, until strangers join the network.
+    fn is_lab(&self) -> bool {
+        self.lab && !self.standing.is_lab_over()
+    }
+
     fn sum(&self, of: fn(&Counts) -> u64) -> u64 {
         self.workers.iter().map(|counts| of(counts)).sum()
     }
@@ -248,7 +253,8 @@ impl Exposition {
             in_force: self.sources.standing.in_force(),
             window: &self.window(),
         };
-        let shown = METRICS.iter().filter(|metric| metric.tier != Tier::Lab || self.sources.lab);
+        let shown =
+            METRICS.iter().filter(|metric| metric.tier != Tier::Lab || self.sources.is_lab());
         let families: Vec<_> = shown.map(|metric| metric.family(&view)).collect();
         // It refuses families without samples only, and there is none.
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
@@ -283,12 +289,13 @@ impl View<'_> {
     }
 
     fn count(&self, exact: fn(&Counts) -> u64, binned: fn(&Window) -> u64) -> Vec<Sample> {
-        let value = if self.sources.lab { self.sources.sum(exact) } else { binned(self.window) };
+        let value =
+            if self.sources.is_lab() { self.sources.sum(exact) } else { binned(self.window) };
         one(value as f64)
     }
 
     fn drop(&self, (stage, reason, count): (&'static str, &'static str, u64)) -> Sample {
-        let value = if self.sources.lab { count } else { self.window.dropped(stage, reason) };
+        let value = if self.sources.is_lab() { count } else { self.window.dropped(stage, reason) };
         Sample { labels: vec![("stage", stage), ("reason", reason)], value: value as f64 }
     }
 }

@@ -104,13 +104,16 @@ impl Identity {
     }
 }
 
-/// The key of those whom a gateway has invited. An unlisted one has it from the start, so that the
-/// first invitation needs no restart.
+/// The key of those whom a gateway has invited; one whose time is over is erased. An unlisted
+/// gateway has one from the start, so that the first invitation needs no restart.
 pub(super) fn invitation_key(
     folder: &KeyFolder,
     unlisted: bool,
 ) -> Result<Option<InvitationKey>, LoadError> {
     let wall = clock::wall();
+    if let Err(error) = folder.erase_expired_invitation_keys(wall) {
+        tracing::warn!("an expired key of the invited is not erased: {error}");
+    }
     match folder.invitation_key(wall)? {
         None if unlisted => {
             let valid_until = UnixMicros::from_secs(wall.as_secs() + INVITATION_KEY_S);

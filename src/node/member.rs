@@ -13,18 +13,21 @@ use tokio::sync::oneshot;
 
 use super::assemble::peer;
 use super::control::Update;
+use super::faults::{Fault, Faults};
 use super::load::invitation_key;
 use super::notify::Notifier;
-use super::rotation::{Rotation, epochs_in_force};
+use super::register::Registrations;
+use super::rotation::{Calendar, Rotation};
 use super::{Custody, Identity, LoadError, NodeError, Options, Stop, neighbours};
 use crate::clock::{self, Nanos, UnixMicros};
 use crate::config::{self, Membership, NodeFile};
 use crate::crypto::random::Rng;
-use crate::directory::{self, AuthorityAddress, Backoff, Directory};
+use crate::directory::{self, Directory};
 use crate::io::wake::Waker;
 use crate::link::Peer;
 use crate::pki::{
-    Consensus, Descriptor, DescriptorError, DescriptorFields, Epochs, KeyFolder, NodeId, NodeKeys,
+    Consensus, Descriptor, DescriptorError, DescriptorFields, EpochPublic, Epochs, InvitationKey,
+    KeyFolder, NodeId, NodeKeys,
 };
 use crate::replay::EpochKey;
 
@@ -32,20 +35,10 @@ use crate::replay::EpochKey;
 const SLEEP_MAX: Nanos = Nanos::from_secs(10);
 /// How soon a wish to stop is seen before the node runs.
 const LOOK: Nanos = Nanos::from_millis(100);
-/// How much longer the start may take than the service manager allows, in microseconds: more than
-/// the longest sleep and the slowest authority.
+/// How much longer the start may take than the service manager allows, in microseconds, and how
+/// often it is told so, however slow the authorities are.
 const START_US: u64 = 60_000_000;
-/// The longest pause between two tries to register.
-const PAUSE_MAX: Nanos = Nanos::from_secs(60);
-
-/// An authority, and how far it has heard of us.
-#[derive(Debug)]
-struct Registration {
-    authority: AuthorityAddress,
-    /// The epoch in which it has taken our descriptor.
-    done: Option<u64>,
-    backoff: Backoff,
-}
+const TELL_EVERY: Nanos = Nanos::from_secs(10);
 
 /// What is followed: compared with the last, it says whether there is anything new.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +47,8 @@ struct Stand {
     newest: u64,
     epochs: Vec<u64>,
     degraded: bool,
+    /// Until when the invited are let in.
+    invited: Option<UnixMicros>,
 }
 
 /// A member of a network that has authorities.
@@ -67,7 +62,7 @@ pub struct Member {
     keys: NodeKeys,
     directory: Directory,
     rotation: Rotation,
-    registrations: Vec<Registration>,
+    registrations: Registrations,
     /// How long after an epoch's start the node registers; at once in the first one.
     register_delay: Nanos,
     epoch: u64,
@@ -77,7 +72,7 @@ pub struct Member {
     /// What was said last, and for which epochs replay filters were made.
     told: Option<Stand>,
     filtered: Vec<u64>,
-    warned: bool,
+    faults: Faults,
     options: Options,
     rng: Rng,
 }
@@ -98,13 +93,8 @@ impl Member {
         let authorities = membership.authorities.clone();
         let options_of_directory =
             directory::Options { anchor, authorities, kept: file.consensus.clone() };
-        let registrations = membership.authorities.iter().map(|authority| Registration {
-            authority: authority.clone(),
-            done: None,
-            backoff: Backoff::default(),
-        });
         Ok(Some(Member {
-            registrations: registrations.collect(),
+            registrations: Registrations::new(&membership, rng.fork()),
             epoch: membership.epochs.at(clock::wall()),
             membership,
             network,
@@ -119,7 +109,7 @@ impl Member {
             before: None,
             told: None,
             filtered: Vec::new(),
-            warned: false,
+            faults: Faults::default(),
             options: options.clone(),
             rng,
         }))
@@ -132,7 +122,7 @@ impl Member {
     /// When the keys cannot be read or stored, or are not those of the node that is listed.
     pub fn join(&mut self, stop: &Stop) -> Result<Option<Identity>, JoinError> {
         let notifier = Notifier::from_environment()?;
-        runtime()?.block_on(async {
+        block_on(runtime()?, async {
             let mut said = String::new();
             loop {
                 self.rotate(clock::wall())?;
@@ -144,9 +134,9 @@ impl Member {
                     tracing::info!("waiting: {why}");
                     said = why;
                 }
-                notifier.tell(&format!("EXTEND_TIMEOUT_USEC={START_US}\nSTATUS=waiting: {said}"));
                 tokio::select! {
                     () = self.step() => {}
+                    () = keep_waiting(&notifier, &said) => {}
                     () = requested(stop) => return Ok(None),
                 }
             }
@@ -162,7 +152,7 @@ impl Member {
         let runtime = runtime()?;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("directory".into()).spawn(move || {
-            runtime.block_on(async {
+            block_on(runtime, async {
                 tokio::select! {
                     _ = stopped => {}
                     () = self.keep_up(updates, waker) => {}
@@ -174,8 +164,12 @@ impl Member {
 
     async fn keep_up(&mut self, updates: Sender<Update>, waker: Waker) {
         loop {
-            if let Err(error) = self.rotate(clock::wall()) {
-                self.warn(&format!("cannot rotate the epoch keys: {error}"));
+            match self.rotate(clock::wall()) {
+                Ok(()) => drop(self.faults.end(Fault::Rotation)),
+                Err(error) => {
+                    let what = format!("cannot rotate the epoch keys: {error}");
+                    self.faults.warn(Fault::Rotation, &what);
+                }
             }
             if let Some(update) = self.update(clock::wall()) {
                 if updates.send(update).is_err() {
@@ -221,13 +215,10 @@ impl Member {
                 self.before = self.followed.replace(current);
             }
         }
-        self.rotation.turn(&self.epochs_in_force(), now, &mut self.rng)
-    }
-
-    fn epochs_in_force(&self) -> Vec<u64> {
         let epoch = |consensus: &Arc<Consensus>| consensus.epoch();
         let (before, followed) = (self.before.as_ref(), self.followed.as_ref());
-        epochs_in_force(before.map(epoch), followed.map(epoch), self.epoch)
+        let calendar = Calendar { before: before.map(epoch), followed: followed.map(epoch), now };
+        self.rotation.turn(calendar, &mut self.rng)
     }
 
     /// Whether a running node can follow `consensus`: its memory was made for these packets.
@@ -259,78 +250,50 @@ impl Member {
                 Ok(Ok(identity))
             }
             Err(error @ NodeError::OtherKey { kind: "link", .. }) => Err(error.into()),
-            Err(error) => {
-                Ok(Err(format!("consensus of epoch {}: {error}", identity.consensus.epoch())))
-            }
+            Err(error) => Ok(Err(why_not_yet(identity.consensus.epoch(), &error))),
         }
     }
 
     fn register_in(&self, now: Nanos, wall: UnixMicros) -> Nanos {
         let start = self.membership.epochs.start(self.epoch);
         let due = wall.until(start + self.register_delay);
-        let missing = self.registrations.iter().filter(|one| one.done != Some(self.epoch));
-        missing.map(|one| one.backoff.pause(now).max(due)).min().unwrap_or(Nanos::NEVER)
+        self.registrations.due_in(&self.rotation.public(self.epoch), now).max(due)
     }
 
     async fn register(&mut self, now: Nanos, wall: UnixMicros) {
-        let descriptor = match self.descriptor(wall) {
+        let keys = self.rotation.public(self.epoch);
+        let descriptor = match self.descriptor(keys.clone(), wall) {
             Ok(descriptor) => descriptor,
-            Err(error) => return self.put_off(now, &format!("cannot describe this node: {error}")),
+            Err(error) => {
+                self.registrations.put_off(now);
+                let what = format!("cannot describe this node: {error}");
+                return self.faults.warn(Fault::Registration, &what);
+            }
         };
-        for place in 0..self.registrations.len() {
-            let registration = &mut self.registrations[place];
-            if registration.done == Some(self.epoch)
-                || registration.backoff.pause(now) > Nanos::ZERO
-            {
-                continue;
-            }
-            match directory::register(&registration.authority, &descriptor).await {
-                Ok(()) => {
-                    registration.done = Some(self.epoch);
-                    registration.backoff = Backoff::default();
-                    tracing::debug!(
-                        "registered at {} for epoch {}",
-                        registration.authority,
-                        self.epoch
-                    );
-                }
-                Err(error) => {
-                    let pause_max = pause_max(self.membership.epochs);
-                    registration.backoff.fail(now, pause_max, &mut self.rng);
-                    self.warn(&format!("cannot register: {error}"));
-                }
+        match self.registrations.hand_in(&descriptor, &keys, now).await {
+            Ok(()) => drop(self.faults.end(Fault::Registration)),
+            Err(error) => {
+                self.faults.warn(Fault::Registration, &format!("cannot register: {error}"));
             }
         }
     }
 
-    /// Puts every registration off, after a fault of our own.
-    fn put_off(&mut self, now: Nanos, fault: &str) {
-        let pause_max = pause_max(self.membership.epochs);
-        for registration in &mut self.registrations {
-            registration.backoff.fail(now, pause_max, &mut self.rng);
-        }
-        self.warn(fault);
-    }
-
-    fn descriptor(&self, wall: UnixMicros) -> Result<Descriptor, DescriptorError> {
+    fn descriptor(
+        &self,
+        epochs: Vec<EpochPublic>,
+        wall: UnixMicros,
+    ) -> Result<Descriptor, DescriptorError> {
         let Membership { name, role, addresses, .. } = self.membership.clone();
-        let fields = DescriptorFields {
-            network: self.network.clone(),
-            name,
-            role,
-            addresses,
-            epochs: self.rotation.public(self.epoch),
-            published: wall,
-        };
+        let network = self.network.clone();
+        let fields = DescriptorFields { network, name, role, addresses, epochs, published: wall };
         Descriptor::sign(&fields, &self.keys)
     }
 
     async fn fetch(&mut self, now: Nanos, wall: UnixMicros) {
         match self.directory.fetch(now, wall).await {
             Ok(consensus) => {
-                if self.warned && self.directory.is_up_to_date(wall) {
+                if self.directory.is_up_to_date(wall) && self.faults.end(Fault::Consensus) {
                     tracing::info!("consensus of epoch {} fetched", consensus.epoch());
-                    self.warned = false;
                 }
                 if !self.fits(&consensus) {
                     tracing::error!("the network's packets or delays changed: restart this node");
@@ -338,60 +301,73 @@ impl Member {
             }
             Err(error) if self.followed.is_some() && !self.directory.is_up_to_date(wall) => {
                 let epoch = self.epoch;
-                self.warn(&format!("no consensus of epoch {epoch}, the last one is used: {error}"));
+                let what = format!("no consensus of epoch {epoch}, the last one is used: {error}");
+                self.faults.warn(Fault::Consensus, &what);
             }
             Err(error) => tracing::debug!("{error}"),
         }
     }
 
-    /// Warns once, until a consensus comes in time again.
-    fn warn(&mut self, fault: &str) {
-        if !self.warned {
-            self.warned = true;
-            tracing::warn!("{fault}");
-        }
-    }
-
-    /// What to follow, if that is something else than what was said last.
+    /// What to follow, if that is something else than what was said last. An epoch without a
+    /// replay table holds up nothing else: it follows when there is one.
     fn update(&mut self, wall: UnixMicros) -> Option<Update> {
         let consensus = self.followed.clone()?;
+        let fresh = self.take_fresh();
+        let invitation = self.invitation();
         let stand = Stand {
             current: consensus.epoch(),
             newest: self.directory.newest().map_or(0, |newest| newest.epoch()),
-            epochs: self.rotation.keys().iter().map(|keys| keys.epoch).collect(),
-            degraded: !self.directory.is_up_to_date(wall),
+            epochs: self.filtered.clone(),
+            degraded: consensus.epoch() < self.membership.epochs.at(wall),
+            invited: invitation.as_ref().map(|key| key.valid_until),
         };
         if self.told.as_ref() == Some(&stand) {
             return None;
         }
-        let fresh = match self.take_fresh() {
-            Ok(fresh) => fresh,
-            Err(error) => {
-                self.warn(&format!("no replay table for a new epoch: {error}"));
-                return None;
-            }
-        };
         let Stand { epochs, degraded, .. } = stand.clone();
         self.told = Some(stand);
         let mut kem: Vec<_> = self.rotation.keys().iter().rev().map(|of| of.kem.clone()).collect();
-        match invitation_key(&self.folder, self.unlisted) {
-            Ok(key) => kem.extend(key.map(|key| key.kem)),
-            Err(error) => self.warn(&format!("the invited are not let in: {error}")),
-        }
+        kem.extend(invitation.map(|key| key.kem));
         Some(Update { peers: self.peers(), consensus, epochs, fresh, kem, degraded })
     }
 
-    /// Takes the keys of epochs that are newly in force into memory, each with its table.
-    fn take_fresh(&mut self) -> Result<Vec<(u64, Arc<EpochKey>)>, NodeError> {
+    fn invitation(&mut self) -> Option<InvitationKey> {
+        match invitation_key(&self.folder, self.unlisted) {
+            Ok(key) => {
+                self.faults.end(Fault::Invitation);
+                key
+            }
+            Err(error) => {
+                let what = format!("the invited are not let in: {error}");
+                self.faults.warn(Fault::Invitation, &what);
+                None
+            }
+        }
+    }
+
+    /// Takes the keys of epochs that are newly in force into memory, each with its table, as far
+    /// as there is memory; the rest is tried again with the next update.
+    fn take_fresh(&mut self) -> Vec<(u64, Arc<EpochKey>)> {
         let in_force = self.rotation.keys();
         self.filtered.retain(|epoch| in_force.iter().any(|keys| keys.epoch == *epoch));
         let mut fresh = Vec::new();
+        let mut failure = None;
         for keys in in_force.iter().filter(|keys| !self.filtered.contains(&keys.epoch)) {
-            let key = self.custody.take(keys, self.options.replay(), &mut self.rng)?;
-            fresh.push((keys.epoch, Arc::new(key)));
+            match self.custody.take(keys, self.options.replay(), &mut self.rng) {
+                Ok(key) => fresh.push((keys.epoch, Arc::new(key))),
+                Err(error) => failure = Some((keys.epoch, error)),
+            }
         }
         self.filtered.extend(fresh.iter().map(|(epoch, _)| *epoch));
-        Ok(fresh)
+        self.filtered.sort_unstable();
+        match failure {
+            None => drop(self.faults.end(Fault::ReplayTable)),
+            Some((epoch, error)) => {
+                let what = format!("no packets of epoch {epoch} are taken for now: {error}");
+                self.faults.warn(Fault::ReplayTable, &what);
+            }
+        }
+        fresh
     }
 
     /// The neighbours by all consensuses that count: the newest first, so that a node that has
@@ -443,16 +419,23 @@ pub enum JoinError {
     Start(#[from] std::io::Error),
 }
 
-/// The thread of a [`Member`]. It ends when this is dropped.
+/// The thread of a [`Member`]. It ends when it is told to; who drops this waits for the end.
 #[derive(Debug)]
 pub struct Membering {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+impl Membering {
+    /// Tells the thread to end, and does not wait.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+}
+
 impl Drop for Membering {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        self.stop();
         if let Some(thread) = self.thread.take() {
             // It has nothing to tell; a panic in it has ended the process.
             let _ = thread.join();
@@ -464,13 +447,62 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// The longest pause between two tries to register: several fit into an epoch.
-fn pause_max(epochs: Epochs) -> Nanos {
-    Nanos(epochs.length().0 / 8).min(PAUSE_MAX)
+/// Does `work` and goes on at once: what a name server still owes an answer to is left behind.
+fn block_on<F: Future>(runtime: Runtime, work: F) -> F::Output {
+    let output = runtime.block_on(work);
+    runtime.shutdown_background();
+    output
+}
+
+/// What a member waits for that the consensus of `epoch` does not list as it is. Its new keys are
+/// published: there is nothing for the operator to do.
+fn why_not_yet(epoch: u64, error: &NodeError) -> String {
+    match error {
+        NodeError::NoEpochKey(_) | NodeError::OtherKey { .. } => format!(
+            "the mix key that the consensus of epoch {epoch} lists for this node is gone: the \
+             next consensus lists a new one"
+        ),
+        error => format!("consensus of epoch {epoch}: {error}"),
+    }
+}
+
+/// Tells the service manager, over and over, why the start takes so long.
+async fn keep_waiting(notifier: &Notifier, why: &str) {
+    loop {
+        notifier.tell(&format!("EXTEND_TIMEOUT_USEC={START_US}\nSTATUS=waiting: {why}"));
+        tokio::time::sleep(TELL_EVERY.as_duration()).await;
+    }
 }
 
 async fn requested(stop: &Stop) {
     while !stop.is_requested() {
         tokio::time::sleep(LOOK.as_duration()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_member_whose_key_is_gone_is_not_sent_to_make_one() {
+        let why = why_not_yet(7, &NodeError::NoEpochKey(7));
+        assert!(why.contains("epoch 7") && !why.contains("keygen"), "{why}");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_name_server_that_does_not_answer() {
+        let (answer, question) = mpsc::channel::<()>();
+        let resolve = move || {
+            let _ = question.recv_timeout(Duration::from_secs(20));
+        };
+        block_on(runtime().unwrap(), async {
+            drop(tokio::task::spawn_blocking(resolve));
+            tokio::task::yield_now().await;
+        });
+        // The question is still open: its thread has not been waited for.
+        assert!(answer.send(()).is_ok());
     }
 }

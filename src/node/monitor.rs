@@ -20,9 +20,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::exposition::Exposition;
-use super::{NodeError, Wakers};
-use crate::clock;
+use super::{InForce, NodeError, Standing, Wakers};
+use crate::clock::{self, UnixMicros};
 use crate::config::{Metrics, Prefix};
+use crate::pki::NodeId;
 
 /// Connections at a time, bytes and lines of a request, and how long all of it may take.
 const CONNECTIONS_MAX: usize = 16;
@@ -84,7 +85,7 @@ impl Monitor {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
         let stop = Arc::new(Notify::new());
-        let (stopped, desk) = (stop.clone(), Arc::new(Desk { exposition, wakers }));
+        let (stopped, desk) = (stop.clone(), Arc::new(Desk::new(exposition, wakers)));
         let answer = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -109,10 +110,16 @@ impl Monitor {
 /// What answers are made from.
 struct Desk {
     exposition: Exposition,
+    standing: Arc<Standing>,
     wakers: Wakers,
 }
 
 impl Desk {
+    fn new(exposition: Exposition, wakers: Wakers) -> Self {
+        let standing = exposition.sources.standing.clone();
+        Desk { exposition, standing, wakers }
+    }
+
     fn wake_all(&self) {
         self.wakers.control.wake();
         self.wakers.workers.iter().for_each(|waker| waker.wake());
@@ -120,9 +127,10 @@ impl Desk {
 
     /// The turns that each thread has taken.
     fn turns(&self) -> Vec<u64> {
-        let sources = &self.exposition.sources;
+        let exposition = &self.exposition;
+        let sources = &exposition.sources;
         let workers = sources.workers.iter().map(|counts| counts.turns.value());
-        workers.chain([sources.standing.turns.value()]).collect()
+        workers.chain([self.standing.turns.value()]).collect()
     }
 }
 
@@ -222,21 +230,30 @@ fn stuck(before: &[u64], after: &[u64]) -> Option<String> {
 
 /// Why the node is no good for packets now, if it is not.
 fn unready(desk: &Desk) -> Option<String> {
-    let standing = &desk.exposition.sources.standing;
-    let in_force = standing.in_force();
-    let consensus = &in_force.consensus;
-    let key = in_force.keys.iter().find(|(epoch, _)| *epoch == consensus.epoch());
-    let wall = clock::wall();
+    let standing = &desk.standing;
     if standing.is_draining() {
         return Some("draining".to_owned());
     }
+    unfit(&standing.in_force(), standing.id(), clock::wall())
+}
+
+/// Why `id` cannot do with `in_force` what its network expects of it, if so.
+fn unfit(in_force: &InForce, id: NodeId, wall: UnixMicros) -> Option<String> {
+    let consensus = &in_force.consensus;
     if wall < consensus.valid_from() || wall >= consensus.valid_until() {
         return Some("the consensus is not valid now".to_owned());
     }
-    match key {
-        None => Some(format!("no mix key for epoch {}", consensus.epoch())),
-        Some((epoch, key)) if key.is_closed() => {
-            Some(format!("the key of epoch {epoch} is closed"))
+    let epoch = consensus.epoch();
+    let Some((_, key)) = in_force.keys.iter().find(|(of, _)| *of == epoch) else {
+        return Some(format!("no mix key for epoch {epoch}"));
+    };
+    if key.is_closed() {
+        return Some(format!("the key of epoch {epoch} is closed"));
+    }
+    match consensus.node(&id).map(|node| node.mix_public(epoch)) {
+        None => Some(format!("the consensus of epoch {epoch} does not list this node")),
+        Some(listed) if listed != Some(&key.secret().public()) => {
+            Some(format!("the consensus lists another mix key for epoch {epoch}"))
         }
         Some(_) => None,
     }
@@ -263,6 +280,112 @@ fn text(status: StatusCode, said: impl Into<String>, kind: &'static str) -> Answ
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Nanos;
+    use crate::crypto::random::Rng;
+    use crate::io::wake;
+    use crate::node::exposition::Sources;
+    use crate::pki::{
+        Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
+        Parameters, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
+    };
+    use crate::replay::{EpochKey, Options};
+    use crate::sphinx::Geometry;
+
+    const WALL: UnixMicros = UnixMicros::from_secs(1_700_000_000);
+
+    fn descriptor(role: Role, host: u8, keys: &NodeKeys, epoch: &EpochKeys) -> Descriptor {
+        let fields = DescriptorFields {
+            network: "test".into(),
+            name: format!("node-{host}"),
+            role,
+            addresses: vec![([10, 0, 0, host], 7700).into()],
+            epochs: vec![EpochPublic::of(epoch)],
+            published: WALL,
+        };
+        Descriptor::sign(&fields, keys).unwrap()
+    }
+
+    /// The consensus of epoch 7 that lists these two, valid for a day.
+    fn consensus(mix: Descriptor, gateway: Descriptor, rng: &mut Rng) -> Arc<Consensus> {
+        let authority = SigningKey::generate(rng);
+        let anchor = TrustAnchor::new("test", vec![authority.public()], None).unwrap();
+        let draft = ConsensusDraft {
+            epoch: 7,
+            epoch_s: 3600,
+            valid_from: WALL,
+            valid_until: UnixMicros::from_secs(WALL.as_secs() + 86_400),
+            parameters: Parameters {
+                layers: 1,
+                delay_mean: Nanos::from_millis(50),
+                rates: Rates::default(),
+                geometry: Geometry::DEFAULT,
+            },
+            mixes: vec![PlacedMix { layer: 1, weight: 1, descriptor: mix }],
+            gateways: vec![gateway],
+        };
+        let bytes = draft.sign(&anchor, &[authority]);
+        Arc::new(Consensus::verify(&bytes, &anchor, WALL, None).unwrap())
+    }
+
+    /// A mix with the key that its consensus lists, and with another one; and a stranger.
+    struct World {
+        own: InForce,
+        other: InForce,
+        id: NodeId,
+        stranger: NodeId,
+    }
+
+    fn world() -> World {
+        let mut rng = Rng::from_seed([1; 32]);
+        let nodes = [(); 3].map(|()| NodeKeys::generate(&mut rng));
+        let epochs = [(); 2].map(|()| EpochKeys::generate(7, &mut rng));
+        let mix = descriptor(Role::Mix, 1, &nodes[0], &epochs[0]);
+        let gateway = descriptor(Role::Gateway, 2, &nodes[1], &epochs[1]);
+        let consensus = consensus(mix, gateway, &mut rng);
+        let [own, other] = epochs.map(|keys| {
+            let key = EpochKey::new(keys.mix, Options { packets_max: 1000 }, &mut rng);
+            let keys = vec![(7, Arc::new(key.unwrap()))];
+            InForce { consensus: consensus.clone(), keys }
+        });
+        let [id, _, stranger] = nodes.map(|keys| keys.identity.id());
+        World { own, other, id, stranger }
+    }
+
+    #[test]
+    fn a_node_is_ready_with_the_mix_key_that_the_consensus_lists_and_with_no_other() {
+        let World { own, other, id, stranger } = world();
+        assert_eq!(unfit(&own, id, WALL), None);
+        assert!(unfit(&other, id, WALL).unwrap().contains("another mix key"));
+        assert!(unfit(&own, stranger, WALL).unwrap().contains("does not list"));
+        assert!(unfit(&own, id, UnixMicros::from_secs(1)).unwrap().contains("not valid"));
+        let none = InForce { keys: vec![], ..own.clone() };
+        assert!(unfit(&none, id, WALL).unwrap().contains("no mix key"));
+        own.keys[0].1.close();
+        assert!(unfit(&own, id, WALL).unwrap().contains("closed"));
+    }
+
+    #[test]
+    fn before_strangers_a_laboratory_says_no_more_than_any_node() {
+        let World { own, id, .. } = world();
+        let options = crate::node::Options { lab: true, ..Default::default() };
+        assert!(options.check_lab(&own.consensus).is_err());
+        let standing = Arc::new(Standing::new(id, own));
+        let sources = Sources {
+            standing: standing.clone(),
+            workers: vec![],
+            control: Arc::default(),
+            gateway: Arc::default(),
+            memory_bytes: (0, 0),
+            outlives_process: false,
+            lab: true,
+        };
+        let control = wake::pair().unwrap().1;
+        let wakers = Wakers { control, workers: vec![] };
+        let desk = Desk::new(Exposition::new(sources, Nanos::ZERO), wakers);
+        assert!(desk.exposition.text().contains("mixline_replays_total"));
+        standing.end_lab();
+        assert!(!desk.exposition.text().contains("mixline_replays_total"));
+    }
 
     #[test]
     fn a_thread_that_takes_no_turn_is_named() {

@@ -20,6 +20,7 @@ use crate::host;
 use crate::io::Port;
 use crate::io::udp::{self, UdpPort};
 use crate::io::wake::{self, Sleeper, Waker};
+use crate::sphinx::Geometry;
 use crate::worker::{Counts, Worker};
 
 /// What a node tells its service manager once, when every link to a neighbour has a session.
@@ -64,8 +65,22 @@ pub struct Faces<'a> {
     pub metrics: Option<&'a Metrics>,
 }
 
-/// Runs a node on UDP sockets until `stop`; returns what it counted. A `member` keeps up with its
-/// network meanwhile.
+/// Tries what [`run`] will ask of the machine, so that a member does not wait for its network
+/// first: whether the memory plan holds, and every address can be had.
+///
+/// # Errors
+/// As [`run`].
+pub fn try_start(options: &Options, faces: &Faces<'_>) -> Result<(), NodeError> {
+    options.check_memory()?;
+    // The length of datagrams is the network's, and not known yet; nothing is received here.
+    let datagram_bytes = Geometry::DEFAULT.datagram_bytes();
+    drop(UdpPort::open(&udp::Options::new(faces.address, datagram_bytes))?);
+    drop(faces.metrics.map(Listener::open).transpose()?);
+    Ok(())
+}
+
+/// Runs a node on UDP sockets until `stop`; returns what it counted, in a laboratory. A `member`
+/// keeps up with its network meanwhile.
 ///
 /// # Errors
 /// When it cannot start: a wrong identity, an address that is taken, too little memory.
@@ -75,7 +90,7 @@ pub fn run(
     faces: &Faces<'_>,
     member: Option<Member>,
     stop: &Stop,
-) -> Result<Totals, NodeError> {
+) -> Result<Option<Totals>, NodeError> {
     let notifier = Notifier::from_environment().map_err(NodeError::Notify)?;
     let (mut control_sleeper, control_waker) = wake::pair()?;
     let pairs = (0..options.workers).map(|_| wake::pair()).collect::<Result<Vec<_>, _>>()?;
@@ -90,7 +105,7 @@ pub fn run(
     let counts: Vec<Arc<Counts>> = workers.iter().map(|worker| worker.counts().clone()).collect();
     let halt = AtomicBool::new(false);
     let in_force = InForce { consensus: identity.consensus.clone(), keys: control.keys().to_vec() };
-    let standing = Arc::new(Standing::new(in_force));
+    let standing = Arc::new(Standing::new(identity.keys.identity.id(), in_force));
     let sources = Sources {
         standing: standing.clone(),
         workers: counts.clone(),
@@ -105,8 +120,9 @@ pub fn run(
     let monitor = monitor.transpose()?;
     let (sender, updates) = mpsc::channel();
     let start_member = |member: Member| member.start(sender, control_waker);
-    let membering = member.map(start_member).transpose().map_err(NodeError::Thread)?;
-    let mut service = Service { control, fill, updates, standing: &standing, notifier: &notifier };
+    let mut membering = member.map(start_member).transpose().map_err(NodeError::Thread)?;
+    let (standing, notifier) = (&*standing, &notifier);
+    let mut service = Service { control, fill, updates, options, standing, notifier };
 
     let (served, workers) = thread::scope(|scope| {
         let threads: Vec<_> = workers
@@ -120,19 +136,24 @@ pub fn run(
             })
             .collect();
         let served = service.serve(&mut control_sleeper, stop);
-        drop(membering);
+        if let Some(membering) = &mut membering {
+            membering.stop();
+        }
         service.drain(&counts, options.drain_max);
         halt.store(true, Ordering::Release);
         wakers.workers.iter().for_each(Waker::wake);
         let workers = threads.into_iter().filter_map(|thread| thread.join().ok());
         (served, workers.collect::<Vec<_>>())
     });
+    drop(membering);
     if let Some(monitor) = monitor {
         monitor.stop();
     }
     served?;
     let ports: Vec<_> = workers.iter().map(|worker| *worker.port().counters()).collect();
-    Ok(Totals::of_node(identity.consensus.geometry(), &ports, &counts, &service.control))
+    let geometry = identity.consensus.geometry();
+    let totals = || Totals::of_node(geometry, &ports, &counts, &service.control);
+    Ok((options.lab && !standing.is_lab_over()).then(totals))
 }
 
 fn open_ports(

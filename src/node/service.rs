@@ -7,7 +7,7 @@ use std::thread;
 use super::control::{Control, Update};
 use super::notify::Notifier;
 use super::run::{CONNECTED, Stop};
-use super::{FillWatch, InForce, NodeError, Standing};
+use super::{FillWatch, InForce, NodeError, Options, Standing};
 use crate::clock::{self, Nanos};
 use crate::io::wake::Sleeper;
 use crate::worker::Counts;
@@ -24,6 +24,7 @@ pub(super) struct Service<'a> {
     pub(super) fill: FillWatch,
     /// From the thread that keeps up with the network.
     pub(super) updates: Receiver<Update>,
+    pub(super) options: &'a Options,
     pub(super) standing: &'a Standing,
     pub(super) notifier: &'a Notifier,
 }
@@ -97,6 +98,12 @@ impl Service<'_> {
 
     fn follow(&mut self, update: Update) {
         let consensus = update.consensus.clone();
+        if !self.standing.is_lab_over()
+            && let Err(error) = self.options.check_lab(&consensus)
+        {
+            tracing::warn!("{error}: from now on it is as with \"private\", until a restart");
+            self.standing.end_lab();
+        }
         self.control.follow(update, clock::now());
         let keys = self.control.keys().to_vec();
         self.fill.follow(&keys);

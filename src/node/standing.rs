@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::metrics::{Counter, Gauge};
-use crate::pki::Consensus;
+use crate::pki::{Consensus, NodeId};
 use crate::replay::EpochKey;
 
 /// The documents and keys in force.
@@ -19,8 +19,10 @@ pub struct InForce {
 /// How a node stands.
 #[derive(Debug)]
 pub struct Standing {
+    id: NodeId,
     in_force: Mutex<InForce>,
     draining: AtomicBool,
+    lab_over: AtomicBool,
     /// Turns of the control thread: its heartbeat.
     pub turns: Counter,
     /// Links to neighbours that have a session.
@@ -30,15 +32,22 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// A node that starts with `in_force`.
-    pub fn new(in_force: InForce) -> Self {
+    /// The node `id`, which starts with `in_force`.
+    pub fn new(id: NodeId, in_force: InForce) -> Self {
         Standing {
+            id,
             in_force: Mutex::new(in_force),
             draining: AtomicBool::new(false),
+            lab_over: AtomicBool::new(false),
             turns: Counter::default(),
             links_up: Gauge::default(),
             links: Gauge::default(),
         }
+    }
+
+    /// The node.
+    pub fn id(&self) -> NodeId {
+        self.id
     }
 
     /// The documents and keys in force.
@@ -59,6 +68,16 @@ impl Standing {
     /// It takes in nothing more from now on.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// Whether strangers have come, before whom nothing is shown that only a laboratory may see.
+    pub fn is_lab_over(&self) -> bool {
+        self.lab_over.load(Relaxed)
+    }
+
+    /// Strangers have come; this is for good.
+    pub fn end_lab(&self) {
+        self.lab_over.store(true, Relaxed);
     }
 
     /// Both critical sections only move a value: nothing can be half done.

@@ -8,23 +8,26 @@
 
 use super::header::{self, Header};
 use super::map::{self, Map};
-use super::{EpochKey, Fingerprints, IN_USE, Options, Table};
+use super::{CLOSED, EpochKey, Fingerprints, OPEN, Options, Table};
 use crate::crypto::random::Rng;
 use crate::crypto::x25519::Secret;
 use crate::host;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// Where a service has its folder that nobody names.
 const SERVICE_FOLDER: &str = "/run/mixline";
 /// Where everybody has memory.
 const SHARED_FOLDER: &str = "/dev/shm";
+/// What the name of a file ends with until it is whole.
+const UNFINISHED: &str = "new";
 /// Mode bits that let others than the owner at a file.
 const MODE_GROUP_AND_OTHERS: u32 = 0o077;
 
@@ -118,7 +121,7 @@ pub struct Memory {
     /// None: the process's own memory.
     folder: Option<PathBuf>,
     /// Held while this process may change the folder's files.
-    lock: OnceLock<File>,
+    lock: Mutex<Option<File>>,
 }
 
 impl fmt::Display for Memory {
@@ -141,7 +144,7 @@ impl fmt::Display for Memory {
 impl Memory {
     /// The process's own memory.
     pub fn anonymous() -> Self {
-        Memory { folder: None, lock: OnceLock::new() }
+        Memory { folder: None, lock: Mutex::default() }
     }
 
     /// Memory in `folder`, which is made when it is first needed.
@@ -153,7 +156,7 @@ impl Memory {
             return Err(MemoryError::OnDisk(folder.to_path_buf()));
         }
         check_owner(folder)?;
-        Ok(Memory { folder: Some(folder.to_path_buf()), lock: OnceLock::new() })
+        Ok(Memory { folder: Some(folder.to_path_buf()), lock: Mutex::default() })
     }
 
     /// The best place for the node `name`, where its operator names none: below
@@ -216,7 +219,7 @@ impl Memory {
         }
         let failed = |source| MemoryError::io(&path, source);
         let map = Map::shared(&file, header.lines).map_err(failed)?;
-        if !(super::FRESH..=super::CLOSED).contains(&map.state().load(Relaxed)) {
+        if ![OPEN, CLOSED].contains(&map.state().load(Relaxed)) {
             return Err(MemoryError::dead(&path, Death::Damaged));
         }
         let table = Table { hash_key: header.hash_key, fingerprints: Fingerprints::over(map) };
@@ -230,14 +233,7 @@ impl Memory {
     pub fn discard(&self, epoch: u64) -> Result<(), MemoryError> {
         let Some(path) = self.path(epoch) else { return Ok(()) };
         self.claim()?;
-        match OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
-            // Whoever still has the file open finds no key in it.
-            Ok(file) => file.write_all_at(&[0; header::BYTES], 0),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => Err(error),
-        }
-        .and_then(|()| fs::remove_file(&path))
-        .map_err(|source| MemoryError::io(&path, source))
+        erase(&path)
     }
 
     /// The epochs of which something lies here, in ascending order.
@@ -251,9 +247,7 @@ impl Memory {
         let failed = |source| MemoryError::io(folder, source);
         let mut epochs = Vec::new();
         for entry in fs::read_dir(folder).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix("epoch-"));
-            epochs.extend(number.and_then(|number| number.parse::<u64>().ok()));
+            epochs.extend(epoch_of(&entry.map_err(failed)?.file_name()));
         }
         epochs.sort_unstable();
         Ok(epochs)
@@ -263,35 +257,53 @@ impl Memory {
         self.folder.as_ref().map(|folder| folder.join(format!("epoch-{epoch}")))
     }
 
-    /// Makes the folder if there is none, and keeps other processes away from it as long as this
-    /// lives; whatever changes something here does so by itself.
+    /// Makes the folder if there is none, or none any more, and keeps other processes away from it
+    /// as long as this lives; whatever changes something here does so by itself. What a process
+    /// left unfinished is erased: there may be a key in it.
     ///
     /// # Errors
     /// When it cannot be made, is open to others, or another process has it.
     pub fn claim(&self) -> Result<(), MemoryError> {
-        let (Some(folder), None) = (&self.folder, self.lock.get()) else { return Ok(()) };
+        let Some(folder) = &self.folder else { return Ok(()) };
+        // Nothing can be half done: the lock is set last.
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.as_ref().is_some_and(|lock| is_file_of(lock, folder)) {
+            return Ok(());
+        }
         let failed = |source| MemoryError::io(folder, source);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         check_owner(folder)?;
-        let lock = File::open(folder).map_err(failed)?;
-        match lock.try_lock() {
+        let opened = File::open(folder).map_err(failed)?;
+        match opened.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(MemoryError::InUse(folder.clone())),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        // Somebody may have come first, in this process: then his lock is as good.
-        let _ = self.lock.set(lock);
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension() == Some(UNFINISHED.as_ref()) {
+                erase(&path)?;
+            }
+        }
+        *lock = Some(opened);
         Ok(())
     }
 }
 
-impl EpochKey {
-    /// Says that the key is in use from now on: no other copy of it must be left, or it could
-    /// outlive its table.
-    pub fn put_in_use(&self) {
-        let state = self.table.fingerprints.state();
-        let _ = state.compare_exchange(super::FRESH, IN_USE, Relaxed, Relaxed);
+fn epoch_of(name: &OsStr) -> Option<u64> {
+    name.to_str()?.strip_prefix("epoch-")?.parse().ok()
+}
+
+/// Wipes the key in a file, if there is one, and removes it: whoever still has it open finds
+/// none in it.
+fn erase(path: &Path) -> Result<(), MemoryError> {
+    match OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path) {
+        Ok(file) => file.write_all_at(&[0; header::BYTES], 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => Err(error),
     }
+    .and_then(|()| fs::remove_file(path))
+    .map_err(|source| MemoryError::io(path, source))
 }
 
 /// Opens and checks the file of `epoch`; nothing if there is none.
@@ -334,8 +346,8 @@ fn create(
         secret: secret.clone(),
         boot_id: boot_id().map_err(failed)?,
     };
-    let unfinished = path.with_extension("new");
-    let _ = fs::remove_file(&unfinished); // of a process that was killed here
+    let unfinished = path.with_extension(UNFINISHED);
+    erase(&unfinished)?; // of an earlier try
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -354,7 +366,7 @@ fn create(
             _ => failed(error),
         });
     }
-    file.write_all_at(&super::FRESH.to_le_bytes(), map::STATE_OFFSET).map_err(failed)?;
+    file.write_all_at(&OPEN.to_le_bytes(), map::STATE_OFFSET).map_err(failed)?;
     file.write_all_at(&*header.encode(), 0).map_err(failed)?;
     fs::rename(&unfinished, path).map_err(failed)?;
     Ok((file, header))
@@ -370,6 +382,12 @@ fn is_in_memory(folder: &Path) -> Result<bool, MemoryError> {
     File::open(existing)
         .and_then(|opened| map::is_in_memory(&opened))
         .map_err(|source| MemoryError::io(existing, source))
+}
+
+/// Whether `path` still names what was opened as `file`.
+fn is_file_of(file: &File, path: &Path) -> bool {
+    let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata().map(place).ok() == fs::symlink_metadata(path).map(place).ok()
 }
 
 /// Whether this process may make files there.
@@ -418,7 +436,6 @@ mod tests {
         fn with_key(name: &str) -> Self {
             let scratch = Scratch::new(name);
             let key = scratch.key(&secret()).unwrap();
-            key.put_in_use();
             assert_eq!(key.table().insert(&[1; 32]), Verdict::New);
             scratch
         }
@@ -473,7 +490,6 @@ mod tests {
         let scratch = Scratch::with_key("closed");
         scratch.key(&secret()).unwrap().close();
         let key = scratch.key(&secret()).unwrap();
-        key.put_in_use();
         assert!(key.is_closed());
     }
 
@@ -525,6 +541,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_process_left_unfinished_is_wiped_and_removed() {
+        let scratch = Scratch::with_key("unfinished");
+        let left = scratch.0.join("epoch-8.new");
+        fs::copy(scratch.0.join("epoch-7"), &left).unwrap();
+        let open = File::open(&left).unwrap();
+        assert!(scratch.key(&secret()).is_ok());
+        assert!(!left.exists() && scratch.0.join("epoch-7").exists());
+        let mut bytes = [1; header::BYTES];
+        open.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(bytes, [0; header::BYTES]);
+    }
+
+    #[test]
     fn of_two_processes_one_has_the_tables() {
         let scratch = Scratch::with_key("lock");
         let (first, second) = (scratch.memory(), scratch.memory());
@@ -534,6 +563,20 @@ mod tests {
         assert!(matches!(take(&second), Err(MemoryError::InUse(_))));
         drop(first);
         assert!(take(&second).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_made_again_and_locked() {
+        let scratch = Scratch::new("removed");
+        let memory = scratch.memory();
+        let take = |memory: &Memory, epoch| {
+            memory.epoch_key(epoch, &secret(), OPTIONS, &mut Rng::from_seed([9; 32]))
+        };
+        assert!(take(&memory, 7).is_ok());
+        fs::remove_dir_all(&scratch.0).unwrap();
+        assert!(take(&memory, 8).is_ok());
+        assert_eq!(memory.epochs().unwrap(), [8]);
+        assert!(matches!(take(&scratch.memory(), 8), Err(MemoryError::InUse(_))));
     }
 
     #[test]

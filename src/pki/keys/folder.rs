@@ -223,17 +223,26 @@ impl KeyFolder {
     /// # Errors
     /// When the folder cannot be read, or the file is readable by others, or no key.
     pub fn invitation_key(&self, wall: UnixMicros) -> Result<Option<InvitationKey>, KeyError> {
-        let failed = |source| KeyError::from_io(&self.folder, source);
-        let mut latest_s = None;
-        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
-            let end_s = invitation_of(&entry.map_err(failed)?.file_name());
-            latest_s = latest_s.max(end_s.filter(|end_s| *end_s > wall.as_secs()));
-        }
-        let Some(latest_s) = latest_s else { return Ok(None) };
+        let ends_s = self.invitation_ends()?.into_iter();
+        let Some(latest_s) = ends_s.filter(|end_s| *end_s > wall.as_secs()).max() else {
+            return Ok(None);
+        };
         let file = self.own(&invitation_file(latest_s), INVITATION);
         let kem = kem::Secret::from_bytes(&file.read()?);
         let kem = Arc::new(kem.map_err(|_| file.fault("it holds no such key"))?);
         Ok(Some(InvitationKey { valid_until: UnixMicros::from_secs(latest_s), kem }))
+    }
+
+    /// Erases the keys of the invited whose time is over at `wall`: what was sent to them must not
+    /// be opened later.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or a file cannot be removed.
+    pub fn erase_expired_invitation_keys(&self, wall: UnixMicros) -> Result<(), KeyError> {
+        let mut ends_s = self.invitation_ends()?;
+        ends_s.retain(|end_s| *end_s <= wall.as_secs());
+        let mut expired = ends_s.into_iter().map(invitation_file);
+        expired.try_for_each(|name| self.erase(&self.own(&name, INVITATION)))
     }
 
     /// A key of the invited that is valid until `valid_until` or longer: the one that is there,
@@ -278,6 +287,16 @@ impl KeyFolder {
     /// When the file exists already or cannot be made.
     pub fn create_authority_key(&self, name: &str, key: &SigningKey) -> Result<(), KeyError> {
         self.own(&format!("{name}.key"), AUTHORITY).create(key.secret())
+    }
+
+    /// When the keys of the invited end, in seconds since 1970.
+    fn invitation_ends(&self) -> Result<Vec<u64>, KeyError> {
+        let failed = |source| KeyError::from_io(&self.folder, source);
+        let mut ends_s = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
+            ends_s.extend(invitation_of(&entry.map_err(failed)?.file_name()));
+        }
+        Ok(ends_s)
     }
 
     fn read_32(&self, name: &str, kind: Kind) -> Result<Zeroizing<[u8; 32]>, KeyError> {
@@ -461,6 +480,21 @@ mod tests {
         assert_eq!(again.kem.public(), keys.kem.public());
         let other = x25519::Secret::from_bytes([1; 32]);
         assert_eq!(scratch.keys().epoch_keys_with(7, other).unwrap_err().exit_code(), 78);
+    }
+
+    #[test]
+    fn a_key_of_the_invited_is_erased_when_its_time_is_over() {
+        let (scratch, _) = stored("invited");
+        let [start, middle, end] = [1000, 2000, 3000].map(UnixMicros::from_secs);
+        let keys = scratch.keys();
+        keys.extend_invitation_key(middle, start).unwrap();
+        keys.erase_expired_invitation_keys(start).unwrap();
+        assert_eq!(keys.invitation_key(start).unwrap().unwrap().valid_until, middle);
+        keys.extend_invitation_key(end, middle).unwrap();
+        assert!(scratch.0.join("invitation-2000.key").exists());
+        keys.erase_expired_invitation_keys(middle).unwrap();
+        assert!(!scratch.0.join("invitation-2000.key").exists());
+        assert_eq!(keys.invitation_key(middle).unwrap().unwrap().valid_until, end);
     }
 
     #[test]
