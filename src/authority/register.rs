@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 
 /// More nodes than fit a consensus, if all had keys for four epochs.
 const NODES_MAX: usize = 2000;
+/// How far ahead of now keys may be: a node makes those of the next epoch, and its clock may be
+/// an epoch ahead already.
+const EPOCHS_AHEAD_MAX: u64 = 2;
 /// How far a node's clock may run ahead.
 const CLOCK_SKEW: Nanos = Nanos::from_secs(120);
 /// Consensuses that are handed out: of the epochs before, now and next, and one in reserve.
@@ -104,6 +107,10 @@ impl Register {
         if !is_alive(&descriptor, epoch) {
             return Err(Refusal::NoKeys(epoch));
         }
+        let last = descriptor.fields().epochs.iter().map(|keys| keys.epoch).max();
+        if let Some(ahead) = last.filter(|last| *last > epoch.saturating_add(EPOCHS_AHEAD_MAX)) {
+            return Err(Refusal::KeysAhead(ahead));
+        }
         let others = || self.descriptors.values().filter(|other| other.id() != id);
         let alive = || others().filter(|other| is_alive(other, epoch));
         if let Some(shared) = alive().find_map(|other| shared(&descriptor, other)) {
@@ -120,7 +127,7 @@ impl Register {
     pub fn enter(&mut self, descriptor: Descriptor, wall: UnixMicros) -> Vec<NodeId> {
         self.descriptors.insert(descriptor.id(), descriptor);
         let epoch = self.policy.epochs.at(wall);
-        let over = self.descriptors.values().filter(|one| !is_alive(one, epoch));
+        let over = self.descriptors.values().filter(|one| is_over(one, epoch));
         let over: Vec<_> = over.map(Descriptor::id).collect();
         over.iter().for_each(|id| drop(self.descriptors.remove(id)));
         over
@@ -251,9 +258,14 @@ fn emptiest(counts: &[usize]) -> u8 {
     fewest.map_or(1, |(layer, _)| layer)
 }
 
-/// Whether a node has keys for `epoch` or a later one.
+/// Whether a node has keys for `epoch` or the next one.
 fn is_alive(descriptor: &Descriptor, epoch: u64) -> bool {
-    descriptor.fields().epochs.iter().any(|keys| keys.epoch >= epoch)
+    [epoch, epoch.saturating_add(1)].iter().any(|epoch| descriptor.epoch(*epoch).is_some())
+}
+
+/// Whether all keys of a node are of epochs before `epoch`.
+fn is_over(descriptor: &Descriptor, epoch: u64) -> bool {
+    descriptor.fields().epochs.iter().all(|keys| keys.epoch < epoch)
 }
 
 /// What two nodes share that must belong to one: a consensus with both would be refused by all.
@@ -318,7 +330,13 @@ mod tests {
         /// What `node` posts at `wall`: keys of the epoch and the next.
         fn descriptor(&mut self, node: usize, wall: UnixMicros) -> Descriptor {
             let epoch = wall.as_secs() / 16;
-            let keys = [epoch, epoch + 1].map(|epoch| EpochKeys::generate(epoch, &mut self.rng));
+            self.descriptor_for(node, wall, &[epoch, epoch + 1])
+        }
+
+        /// The same with keys of other epochs.
+        fn descriptor_for(&mut self, node: usize, wall: UnixMicros, of: &[u64]) -> Descriptor {
+            let keys: Vec<_> =
+                of.iter().map(|epoch| EpochKeys::generate(*epoch, &mut self.rng)).collect();
             let fields = DescriptorFields {
                 network: "net".into(),
                 name: format!("node-{node}"),
@@ -428,6 +446,28 @@ mod tests {
         assert_eq!(world.post(0, at(EPOCH + 1, 1)), Err(Refusal::Taken("name")));
         assert_eq!(world.post(0, at(EPOCH + 2, 1)), Ok(()));
         assert_eq!(world.register.nodes(), 1, "the first one is forgotten");
+    }
+
+    #[test]
+    fn nobody_stays_by_keys_of_far_epochs() {
+        let mut world = World::new(false, 1);
+        let now = at(EPOCH, 0);
+        for far in [EPOCH + 3, u64::MAX] {
+            let squatter = world.descriptor_for(0, now, &[EPOCH, far]);
+            let refused = world.register.check(squatter.signed_bytes(), now).unwrap_err();
+            assert_eq!(refused, Refusal::KeysAhead(far));
+        }
+        let late = world.descriptor_for(0, now, &[EPOCH + 2]);
+        let refused = world.register.check(late.signed_bytes(), now).unwrap_err();
+        assert_eq!(refused, Refusal::NoKeys(EPOCH));
+        // A clock that runs ahead is no reason to refuse.
+        let ahead = world.descriptor_for(0, now, &[EPOCH + 1, EPOCH + 2]);
+        let ahead = world.register.check(ahead.signed_bytes(), now).unwrap();
+        assert_eq!(world.register.enter(ahead, now), []);
+        assert_eq!(world.post(1, at(EPOCH + 2, 0)), Ok(()));
+        assert_eq!(world.register.nodes(), 2);
+        assert_eq!(world.post(1, at(EPOCH + 3, 0)), Ok(()));
+        assert_eq!(world.register.nodes(), 1, "keys two epochs ahead are over as all others");
     }
 
     #[test]
