@@ -300,6 +300,21 @@ fn bad_uploads_and_requests_get_a_reason_and_change_nothing() {
 }
 
 #[test]
+fn a_descriptor_that_is_here_already_is_answered_and_not_written_again() {
+    let (scratch, mut small) = (Scratch::new("directory-again"), Small::new());
+    let authority = small.start(&scratch);
+    let first = small.descriptor(0, "small");
+    let path = scratch.files.join(format!("state/descriptors/{}.cbor", first.id()));
+    assert_eq!(http::post(authority.address(), first.signed_bytes()).0, 200);
+    fs::remove_file(&path).expect("it was written");
+    assert_eq!(http::post(authority.address(), first.signed_bytes()).0, 200);
+    assert!(!path.exists(), "written again");
+    let newer = small.descriptor(0, "small");
+    assert_eq!(http::post(authority.address(), newer.signed_bytes()).0, 200);
+    assert!(path.exists());
+}
+
+#[test]
 fn lies_of_an_authority_are_refused_and_an_honest_one_is_found() {
     let (scratch, mut small) = (Scratch::new("directory-lies"), Small::new());
     let epoch = small.epoch();

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 /// The longest sleep: the wall clock may be set meanwhile.
 const SLEEP_MAX: Nanos = Nanos::from_secs(5);
-/// The shortest one, where a consensus is due that cannot be made.
+/// The shortest one: signing is dear where many nodes register, and others may post at will.
 const SLEEP_MIN: Nanos = Nanos::from_millis(250);
 
 /// Why a descriptor was not entered.
@@ -41,10 +41,13 @@ impl Desk {
         self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a descriptor in.
+    /// Takes a descriptor in. One that is here already, which anybody can post, costs no write.
     pub(super) fn enter(&self, bytes: &[u8]) -> Result<(), EnterError> {
         let (mut register, wall) = (self.register(), clock::wall());
         let descriptor = register.check(bytes, wall).map_err(EnterError::Refused)?;
+        if register.knows(&descriptor) {
+            return Ok(());
+        }
         if let Err(error) = self.state.keep_descriptor(&descriptor) {
             tracing::error!("cannot keep a descriptor: {error}");
             return Err(EnterError::Disk);
@@ -56,12 +59,15 @@ impl Desk {
         Ok(())
     }
 
-    /// Publishes every consensus when it is due.
+    /// Publishes every consensus when it is due. What is due and cannot be made is tried again
+    /// when somebody has registered.
     pub(super) async fn publish(&self) {
         let mut told = None;
         loop {
-            self.publish_due(&mut told);
-            let span = self.register().due_in(clock::wall()).clamp(SLEEP_MIN, SLEEP_MAX);
+            let all = self.publish_due(&mut told);
+            tokio::time::sleep(SLEEP_MIN.as_duration()).await;
+            let due_in = self.register().due_in(clock::wall());
+            let span = if all { due_in.min(SLEEP_MAX) } else { SLEEP_MAX };
             tokio::select! {
                 () = tokio::time::sleep(span.as_duration()) => {}
                 () = self.entered.notified() => {}
@@ -69,8 +75,9 @@ impl Desk {
         }
     }
 
-    /// Publishes what is due now; says once an epoch that there is no network to publish.
-    fn publish_due(&self, told: &mut Option<u64>) {
+    /// Publishes what is due now; says once an epoch that there is no network to publish. Returns
+    /// whether all was published.
+    fn publish_due(&self, told: &mut Option<u64>) -> bool {
         let (mut register, wall) = (self.register(), clock::wall());
         while let Some(epoch) = register.due(wall) {
             let (consensus, bytes) = match register.sign(epoch, &self.key, wall) {
@@ -80,17 +87,18 @@ impl Desk {
                         tracing::warn!("no consensus of epoch {epoch} yet: {error}");
                         *told = Some(epoch);
                     }
-                    return;
+                    return false;
                 }
             };
             if let Err(error) = self.state.keep_consensus(epoch, &bytes) {
                 tracing::error!("cannot keep the consensus of epoch {epoch}: {error}");
-                return;
+                return false;
             }
             let nodes = consensus.nodes().count();
             tracing::info!("consensus of epoch {epoch} published: {nodes} nodes");
             let over = register.note(consensus, bytes);
             self.state.forget(&[], &over);
         }
+        true
     }
 }

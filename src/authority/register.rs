@@ -122,6 +122,12 @@ impl Register {
         Ok(descriptor)
     }
 
+    /// Whether this very descriptor has been entered.
+    pub fn knows(&self, descriptor: &Descriptor) -> bool {
+        let known = self.descriptors.get(&descriptor.id());
+        known.is_some_and(|known| known.signed_bytes() == descriptor.signed_bytes())
+    }
+
     /// Enters a descriptor that was checked. Returns those whose keys are all over, which are
     /// forgotten.
     pub fn enter(&mut self, descriptor: Descriptor, wall: UnixMicros) -> Vec<NodeId> {
