@@ -9,6 +9,7 @@ mod http;
 mod publish;
 mod refusal;
 mod register;
+mod sources;
 mod state;
 
 use crate::clock;

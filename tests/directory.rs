@@ -9,7 +9,8 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::SocketAddr;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -312,6 +313,39 @@ fn a_descriptor_that_is_here_already_is_answered_and_not_written_again() {
     let newer = small.descriptor(0, "small");
     assert_eq!(http::post(authority.address(), newer.signed_bytes()).0, 200);
     assert!(path.exists());
+}
+
+/// A connection from another loopback address.
+fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind((source, 0).into()).expect("an address of loopback");
+        socket.connect(to).await.expect("a connection").into_std().expect("a stream")
+    });
+    stream.set_nonblocking(false).expect("it blocks");
+    stream
+}
+
+#[test]
+fn a_source_that_holds_its_connections_locks_nobody_else_out() {
+    let (scratch, small) = (Scratch::new("directory-slow"), Small::new());
+    let authority = small.start(&scratch);
+    let to = authority.address();
+    let health = format!("GET /v1/health HTTP/1.1\r\nhost: {to}\r\n\r\n");
+    let head = format!("POST /v1/descriptor HTTP/1.1\r\nhost: {to}\r\ncontent-length: 99\r\n\r\n");
+    let mut slow: Vec<_> = (0..8).map(|_| TcpStream::connect(to).expect("a place")).collect();
+    for stream in &mut slow {
+        stream.write_all(head.as_bytes()).expect("it is heard");
+    }
+    assert_eq!(http::exchange(to, health.as_bytes()), None, "a ninth connection");
+    let other = connect_from([127, 0, 0, 2], to);
+    let answer = http::exchange_on(other, health.as_bytes()).expect("an answer");
+    assert_eq!(answer.status, 200);
+    // The bodies do not come in time, and the places are free again.
+    let last = http::exchange_on(slow.pop().expect("a connection"), b"x").expect("an answer");
+    assert_eq!(last.status, 408);
+    wait_for("a free place", seconds(5), || http::exchange(to, health.as_bytes()));
 }
 
 #[test]
