@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use refusal::Refusal;
-pub use register::{Kept, Policy, Register, Seat};
+pub use register::{Kept, Policy, Register, Seat, SignError};
 
 use publish::Desk;
 use state::State;

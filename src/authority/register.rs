@@ -39,6 +39,23 @@ pub struct Policy {
     pub seats: Option<BTreeMap<NodeId, Seat>>,
 }
 
+/// Why no consensus is made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// Most of the network is away. Who keeps nodes from the authority could otherwise choose
+    /// those that are left.
+    #[error("nodes of {taken} of {seats} seats have registered, and it takes more than half")]
+    NoMajority {
+        /// How many have registered for the epoch.
+        taken: usize,
+        /// How many seats there are.
+        seats: usize,
+    },
+    /// Those who have registered make no network.
+    #[error(transparent)]
+    Consensus(#[from] ConsensusError),
+}
+
 /// What was on disk.
 #[derive(Debug, Default)]
 pub struct Kept {
@@ -56,16 +73,19 @@ pub struct Register {
     descriptors: BTreeMap<NodeId, Descriptor>,
     /// By epoch.
     published: BTreeMap<u64, (Consensus, hyper::body::Bytes)>,
-    /// Since when nodes can register.
-    started: UnixMicros,
+    /// Since when nodes have been registering for an epoch; for what was kept, since the start.
+    heard: BTreeMap<u64, UnixMicros>,
 }
 
 impl Register {
     /// A register that goes on with what was `kept`.
     pub fn new(anchor: TrustAnchor, policy: Policy, kept: Kept, started: UnixMicros) -> Self {
-        let descriptors = kept.descriptors.into_iter().map(|one| (one.id(), one)).collect();
-        let published = BTreeMap::new();
-        let mut register = Register { anchor, policy, descriptors, published, started };
+        let (descriptors, published, heard) = Default::default();
+        let mut register = Register { anchor, policy, descriptors, published, heard };
+        for descriptor in kept.descriptors {
+            register.hear(&descriptor, started);
+            register.descriptors.insert(descriptor.id(), descriptor);
+        }
         for (consensus, bytes) in kept.consensuses {
             register.note(consensus, bytes);
         }
@@ -131,8 +151,10 @@ impl Register {
     /// Enters a descriptor that was checked. Returns those whose keys are all over, which are
     /// forgotten.
     pub fn enter(&mut self, descriptor: Descriptor, wall: UnixMicros) -> Vec<NodeId> {
-        self.descriptors.insert(descriptor.id(), descriptor);
         let epoch = self.policy.epochs.at(wall);
+        self.heard.retain(|heard, _| *heard >= epoch);
+        self.hear(&descriptor, wall);
+        self.descriptors.insert(descriptor.id(), descriptor);
         let over = self.descriptors.values().filter(|one| is_over(one, epoch));
         let over: Vec<_> = over.map(Descriptor::id).collect();
         over.iter().for_each(|id| drop(self.descriptors.remove(id)));
@@ -156,13 +178,17 @@ impl Register {
     /// The consensus of `epoch`, signed; nobody has seen it yet.
     ///
     /// # Errors
-    /// Why the nodes that have registered make no network.
+    /// Too few nodes have registered, or those that have make no network.
     pub fn sign(
         &self,
         epoch: u64,
         key: &SigningKey,
         wall: UnixMicros,
-    ) -> Result<(Consensus, Vec<u8>), ConsensusError> {
+    ) -> Result<(Consensus, Vec<u8>), SignError> {
+        let (taken, seats) = self.seats(epoch);
+        if taken < seats / 2 + usize::from(seats > 0) {
+            return Err(SignError::NoMajority { taken, seats });
+        }
         let bytes = self.draft(epoch).sign(&self.anchor, std::slice::from_ref(key));
         Ok((Consensus::verify(&bytes, &self.anchor, wall, None)?, bytes))
     }
@@ -209,14 +235,29 @@ impl Register {
         let epochs = self.policy.epochs;
         let published = epochs.publication(epoch);
         let patience = Nanos(epochs.lead().0 / 2);
-        let waited = published.max(self.started) + patience;
-        wall.until(if self.is_complete(epoch) { published } else { waited })
+        let waited = match self.heard.get(&epoch) {
+            Some(heard) => published.max(*heard) + patience,
+            // Nobody will make no network, which is to be said in its epoch.
+            None => epochs.start(epoch),
+        };
+        let (taken, seats) = self.seats(epoch);
+        wall.until(if seats > 0 && taken == seats { published } else { waited })
     }
 
-    /// Whether every seat is taken by a node with keys for `epoch`.
-    fn is_complete(&self, epoch: u64) -> bool {
-        let has_keys = |id| self.descriptors.get(id).is_some_and(|one| one.epoch(epoch).is_some());
-        self.policy.seats.as_ref().is_some_and(|seats| seats.keys().all(has_keys))
+    /// How many seats are taken by a node with keys for `epoch`, and how many there are.
+    fn seats(&self, epoch: u64) -> (usize, usize) {
+        let has_keys = |id: &NodeId| self.descriptors.get(id)?.epoch(epoch);
+        let Some(seats) = &self.policy.seats else { return (0, 0) };
+        (seats.keys().filter_map(has_keys).count(), seats.len())
+    }
+
+    /// Notes since when there are keys for an epoch. The earliest time counts, so that one that
+    /// a clock ahead has left behind goes with the next node that registers.
+    fn hear(&mut self, descriptor: &Descriptor, wall: UnixMicros) {
+        for keys in &descriptor.fields().epochs {
+            let heard = self.heard.entry(keys.epoch).or_insert(wall);
+            *heard = wall.min(*heard);
+        }
     }
 
     fn draft(&self, epoch: u64) -> ConsensusDraft {
@@ -361,7 +402,7 @@ mod tests {
             Ok(())
         }
 
-        fn publish(&mut self, epoch: u64, wall: UnixMicros) -> Result<Consensus, ConsensusError> {
+        fn publish(&mut self, epoch: u64, wall: UnixMicros) -> Result<Consensus, SignError> {
             let (consensus, bytes) = self.register.sign(epoch, &self.key, wall)?;
             self.register.note(consensus.clone(), bytes);
             Ok(consensus)
@@ -388,9 +429,42 @@ mod tests {
         let mut world = World::new(true, 1);
         world.post(0, at(EPOCH, 1)).unwrap();
         world.post(2, at(EPOCH, 1)).unwrap();
-        assert_eq!(world.register.due(at(EPOCH, 1)), None);
-        assert_eq!(world.register.due(at(EPOCH, 2)), Some(EPOCH));
-        assert_eq!(world.publish(EPOCH, at(EPOCH, 2)).unwrap().layer(1).len(), 1);
+        assert_eq!(world.register.due(at(EPOCH, 2)), None);
+        assert_eq!(world.register.due(at(EPOCH, 3)), Some(EPOCH));
+        assert_eq!(world.publish(EPOCH, at(EPOCH, 3)).unwrap().layer(1).len(), 1);
+    }
+
+    #[test]
+    fn no_network_is_made_of_less_than_a_majority_of_the_seats() {
+        let mut world = World::new(true, 1);
+        world.post(2, at(EPOCH, 1)).unwrap();
+        let error = world.publish(EPOCH, at(EPOCH, 15)).unwrap_err();
+        assert_eq!(error, SignError::NoMajority { taken: 1, seats: 3 });
+        world.post(0, at(EPOCH, 15)).unwrap();
+        assert_eq!(world.publish(EPOCH, at(EPOCH, 15)).unwrap().nodes().count(), 2);
+    }
+
+    #[test]
+    fn an_authority_that_could_not_be_reached_waits_after_the_first_node_as_at_its_start() {
+        let mut world = World::new(false, 1);
+        for node in [0, 2] {
+            world.post(node, at(EPOCH + 9, 5)).unwrap();
+        }
+        assert_eq!(world.register.due(at(EPOCH + 9, 6)), None);
+        assert_eq!(world.register.due_in(at(EPOCH + 9, 6)), Nanos::from_secs(1));
+        world.post(1, at(EPOCH + 9, 6)).unwrap();
+        assert_eq!(world.register.due(at(EPOCH + 9, 7)), Some(EPOCH + 9));
+    }
+
+    #[test]
+    fn a_start_in_a_wrong_future_is_forgotten_with_the_next_node_that_registers() {
+        let mut world = World::new(false, 1);
+        let kept = Kept { descriptors: vec![world.descriptor(0, at(EPOCH, 0))], ..Kept::default() };
+        let Register { anchor, policy, .. } = world.register;
+        world.register = Register::new(anchor, policy, kept, at(EPOCH + 1_000_000, 0));
+        assert_eq!(world.register.due(at(EPOCH, 4)), None);
+        world.post(2, at(EPOCH, 4)).unwrap();
+        assert_eq!(world.register.due(at(EPOCH, 6)), Some(EPOCH));
     }
 
     #[test]
@@ -399,7 +473,7 @@ mod tests {
         world.post(0, at(EPOCH, 1)).unwrap();
         world.post(2, at(EPOCH, 1)).unwrap();
         let error = world.publish(EPOCH, at(EPOCH, 2)).unwrap_err();
-        assert_eq!(error, ConsensusError::EmptyLayer(2));
+        assert_eq!(error, ConsensusError::EmptyLayer(2).into());
     }
 
     #[test]
