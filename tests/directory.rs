@@ -17,7 +17,7 @@ use data_encoding::BASE64;
 use mixline::authority::{Authority, Options, Policy, Seat};
 use mixline::clock::{self, Nanos, UnixMicros};
 use mixline::crypto::random::Rng;
-use mixline::directory::{self, AuthorityAddress, obtain};
+use mixline::directory::{self, AuthorityAddress, Directory, obtain};
 use mixline::pki::{
     Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, Epochs,
     NodeKeys, Parameters, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
@@ -181,8 +181,8 @@ impl Small {
     fn descriptor(&mut self, node: usize, network: &str) -> Descriptor {
         let wall = clock::wall();
         let epoch = self.epochs.at(wall);
-        let keys =
-            [epoch - 1, epoch, epoch + 1].map(|epoch| EpochKeys::generate(epoch, &mut self.rng));
+        let keys = [epoch - 1, epoch, epoch + 1, epoch + 2];
+        let keys = keys.map(|epoch| EpochKeys::generate(epoch, &mut self.rng));
         let fields = DescriptorFields {
             network: network.into(),
             name: format!("node-{node}"),
@@ -397,6 +397,60 @@ fn the_last_consensus_is_kept_and_serves_when_no_authority_answers() {
     assert_eq!(small.obtain(&scratch, &[honest]).expect("fetched again").epoch(), epoch);
 }
 
+/// The directory of `scratch` at `wall`, which asks somebody with that one `consensus`.
+fn open(small: &Small, scratch: &Scratch, wall: UnixMicros, consensus: Vec<u8>) -> Directory {
+    let (anchor, kept) = (small.anchor.clone(), scratch.files.join("kept.cbor"));
+    let authorities = vec![url(http::liar(consensus))];
+    Directory::open(directory::Options { anchor, authorities, kept }, wall, Rng::from_os())
+}
+
+fn fetch(directory: &mut Directory, wall: UnixMicros) -> Result<u64, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let fetched = runtime.block_on(directory.fetch(clock::now(), wall));
+    fetched.map(|consensus| consensus.epoch()).map_err(|error| error.to_string())
+}
+
+fn at_hand(directory: &Directory) -> Vec<u64> {
+    directory.at_hand().iter().map(|consensus| consensus.epoch()).collect()
+}
+
+#[test]
+fn what_is_kept_serves_the_present_while_the_next_epoch_has_not_begun() {
+    let (scratch, mut small) = (Scratch::new("directory-ahead"), Small::new());
+    let (epoch, epochs) = (small.epoch(), small.epochs);
+    for ahead in 0..3 {
+        let wall = epochs.publication(epoch + ahead);
+        let consensus = small.sign(epoch + ahead, &small.own_key());
+        let mut directory = open(&small, &scratch, wall, consensus);
+        assert_eq!(fetch(&mut directory, wall), Ok(epoch + ahead));
+        let again = open(&small, &scratch, wall, vec![]);
+        let current = again.current(wall).map(|current| current.epoch());
+        assert_eq!(current, Some((epoch + ahead).saturating_sub(1).max(epoch)));
+        let begun = epochs.start(epoch + ahead);
+        let current = again.current(begun).map(|current| current.epoch());
+        assert_eq!(current, Some(epoch + ahead));
+    }
+    let wall = epochs.publication(epoch + 2);
+    assert_eq!(at_hand(&open(&small, &scratch, wall, vec![])), [epoch + 1, epoch + 2]);
+}
+
+#[test]
+fn that_of_now_is_asked_for_if_only_that_of_the_next_epoch_was_kept() {
+    let (scratch, mut small) = (Scratch::new("directory-only-ahead"), Small::new());
+    let epoch = small.epoch();
+    let wall = small.epochs.publication(epoch + 1);
+    let kept = scratch.files.join("kept.cbor");
+    fs::write(&kept, small.sign(epoch + 1, &small.own_key())).expect("a file");
+    let now = small.sign(epoch, &small.own_key());
+    let mut directory = open(&small, &scratch, wall, now);
+    assert!(!directory.is_up_to_date(wall));
+    assert_eq!(directory.fetch_in(clock::now(), wall), Nanos::ZERO);
+    assert_eq!(fetch(&mut directory, wall), Ok(epoch));
+    assert_eq!(directory.current(wall).map(|current| current.epoch()), Some(epoch));
+    assert_eq!(at_hand(&directory), [epoch, epoch + 1]);
+    assert!(fetch(&mut directory, wall).expect_err("it is here").contains("after that of"));
+}
+
 #[test]
 fn an_older_consensus_than_the_one_at_hand_is_refused() {
     let (scratch, mut small) = (Scratch::new("directory-older"), Small::new());
@@ -407,7 +461,7 @@ fn an_older_consensus_than_the_one_at_hand_is_refused() {
     fs::write(&kept, small.sign(epoch, &small.own_key())).expect("a file");
     let options = directory::Options { anchor, authorities: vec![url(older)], kept };
     let wall = clock::wall();
-    let mut directory = directory::Directory::open(options, wall, Rng::from_seed([1; 32]));
+    let mut directory = Directory::open(options, wall, Rng::from_seed([1; 32]));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let error = runtime.block_on(directory.fetch(clock::now(), wall)).unwrap_err();
     assert!(error.to_string().contains("at hand already"), "{error}");
