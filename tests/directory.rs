@@ -349,6 +349,30 @@ fn a_source_that_holds_its_connections_locks_nobody_else_out() {
 }
 
 #[test]
+fn an_authority_serves_what_it_signed_ahead_of_its_clock_and_signs_no_second_document() {
+    let (scratch, mut small) = (Scratch::new("directory-clock"), Small::new());
+    let epoch = small.epoch();
+    let folder = scratch.files.join("state/consensuses");
+    fs::create_dir_all(&folder).expect("a folder");
+    let ahead = small.sign(epoch + 3, &small.own_key());
+    let past = small.sign(epoch - 4, &small.own_key());
+    let files = [(epoch + 3, &ahead[..]), (epoch - 4, &past), (epoch, b"damaged")];
+    for (epoch, bytes) in files {
+        fs::write(folder.join(format!("{epoch}.cbor")), bytes).expect("a file");
+    }
+    let authority = small.start(&scratch);
+    let to = authority.address();
+    assert_eq!(http::fetch(to, &format!("/v1/consensus/{}", epoch + 3)).body, ahead);
+    for node in [0, 1] {
+        assert_eq!(http::post(to, small.descriptor(node, "small").signed_bytes()).0, 200);
+    }
+    std::thread::sleep(seconds(1));
+    assert_eq!(http::fetch(to, &format!("/v1/consensus/{epoch}")).status, 404);
+    let kept = fs::read(folder.join(format!("{epoch}.cbor"))).expect("it is there");
+    assert_eq!(kept, b"damaged");
+}
+
+#[test]
 fn lies_of_an_authority_are_refused_and_an_honest_one_is_found() {
     let (scratch, mut small) = (Scratch::new("directory-lies"), Small::new());
     let epoch = small.epoch();

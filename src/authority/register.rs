@@ -16,8 +16,9 @@ const NODES_MAX: usize = 2000;
 const EPOCHS_AHEAD_MAX: u64 = 2;
 /// How far a node's clock may run ahead.
 const CLOCK_SKEW: Nanos = Nanos::from_secs(120);
-/// Consensuses that are handed out: of the epochs before, now and next, and one in reserve.
-const CONSENSUSES_MAX: usize = 4;
+/// Consensuses that are remembered: those of the epoch before, now and next are handed out, and
+/// some were perhaps signed while the clock ran ahead.
+const CONSENSUSES_MAX: usize = 8;
 
 /// A place in the network, kept for one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +62,10 @@ pub enum SignError {
 pub struct Kept {
     /// The nodes' descriptors.
     pub descriptors: Vec<Descriptor>,
-    /// The consensuses that are still valid.
+    /// The consensuses, whenever they are valid.
     pub consensuses: Vec<(Consensus, Vec<u8>)>,
+    /// Epochs whose consensus is there and cannot be read.
+    pub unreadable: Vec<u64>,
 }
 
 /// The network as the authority sees it.
@@ -71,8 +74,8 @@ pub struct Register {
     anchor: TrustAnchor,
     policy: Policy,
     descriptors: BTreeMap<NodeId, Descriptor>,
-    /// By epoch.
-    published: BTreeMap<u64, (Consensus, hyper::body::Bytes)>,
+    /// By epoch; none where one was signed that cannot be read any more.
+    published: BTreeMap<u64, Option<(Consensus, hyper::body::Bytes)>>,
     /// Since when nodes have been registering for an epoch; for what was kept, since the start.
     heard: BTreeMap<u64, UnixMicros>,
 }
@@ -86,6 +89,7 @@ impl Register {
             register.hear(&descriptor, started);
             register.descriptors.insert(descriptor.id(), descriptor);
         }
+        register.published = kept.unreadable.into_iter().map(|epoch| (epoch, None)).collect();
         for (consensus, bytes) in kept.consensuses {
             register.note(consensus, bytes);
         }
@@ -195,7 +199,7 @@ impl Register {
 
     /// Notes a consensus that is published from now on. Returns the epochs that are forgotten.
     pub fn note(&mut self, consensus: Consensus, bytes: Vec<u8>) -> Vec<u64> {
-        self.published.insert(consensus.epoch(), (consensus, bytes.into()));
+        self.published.insert(consensus.epoch(), Some((consensus, bytes.into())));
         let over = self.published.len().saturating_sub(CONSENSUSES_MAX);
         let over: Vec<u64> = self.published.keys().copied().take(over).collect();
         over.iter().for_each(|epoch| drop(self.published.remove(epoch)));
@@ -204,18 +208,22 @@ impl Register {
 
     /// The consensus of `epoch`.
     pub fn consensus(&self, epoch: u64) -> Option<&hyper::body::Bytes> {
-        self.published.get(&epoch).map(|published| &published.1)
+        self.published.get(&epoch)?.as_ref().map(|published| &published.1)
     }
 
     /// The consensus of the epoch at `wall`, or the last one before it.
     pub fn current(&self, wall: UnixMicros) -> Option<&hyper::body::Bytes> {
         let past = self.published.range(..=self.policy.epochs.at(wall));
-        past.last().map(|(_, published)| &published.1)
+        past.rev().find_map(|(_, published)| published.as_ref()).map(|published| &published.1)
     }
 
     /// The newest epoch that has a consensus.
     pub fn newest(&self) -> Option<u64> {
-        self.published.last_key_value().map(|(epoch, _)| *epoch)
+        self.newest_consensus().map(Consensus::epoch)
+    }
+
+    fn newest_consensus(&self) -> Option<&Consensus> {
+        self.published.values().rev().flatten().next().map(|(consensus, _)| consensus)
     }
 
     fn check_seat(&self, descriptor: &Descriptor) -> Result<(), Refusal> {
@@ -225,10 +233,15 @@ impl Register {
         if descriptor.fields().role == role { Ok(()) } else { Err(Refusal::OtherRole(role)) }
     }
 
-    /// The epochs of now and next that have no consensus yet.
+    /// The epochs of now and next that have had no consensus yet. What was signed and forgotten
+    /// lies before all that is remembered, so nothing is signed there: the clock has gone back.
     fn open_epochs(&self, wall: UnixMicros) -> impl Iterator<Item = u64> {
         let epoch = self.policy.epochs.at(wall);
-        [epoch, epoch + 1].into_iter().filter(|epoch| !self.published.contains_key(epoch))
+        let first = self.published.first_key_value().map(|(first, _)| *first);
+        let open = move |epoch: &u64| {
+            !self.published.contains_key(epoch) && first.is_none_or(|first| *epoch > first)
+        };
+        [epoch, epoch + 1].into_iter().filter(open)
     }
 
     fn ready_in(&self, epoch: u64, wall: UnixMicros) -> Nanos {
@@ -281,8 +294,8 @@ impl Register {
     /// fewest. Newcomers come in the order of a hash, which none can choose at will.
     fn place(&self, mut mixes: Vec<&Descriptor>) -> Vec<PlacedMix> {
         mixes.sort_by_cached_key(|mix| sha256::digest(&[b"mixline layer", &mix.id().0]));
-        let before =
-            |mix: &Descriptor| self.published.last_key_value()?.1.0.node(&mix.id())?.layer();
+        let last = self.newest_consensus();
+        let before = |mix: &Descriptor| last?.node(&mix.id())?.layer();
         mixes.sort_by_key(|mix| before(mix).is_none());
         let mut counts = vec![0_usize; usize::from(self.policy.parameters.layers)];
         let placed = mixes.into_iter().map(|mix| {
@@ -548,6 +561,30 @@ mod tests {
         assert_eq!(world.register.nodes(), 2);
         assert_eq!(world.post(1, at(EPOCH + 3, 0)), Ok(()));
         assert_eq!(world.register.nodes(), 1, "keys two epochs ahead are over as all others");
+    }
+
+    #[test]
+    fn nothing_is_signed_twice_though_it_cannot_be_read_or_the_clock_went_back() {
+        let mut world = World::new(true, 1);
+        for node in 0..3 {
+            world.post(node, at(EPOCH, 0)).unwrap();
+        }
+        let kept = world.register.sign(EPOCH + 1, &world.key, at(EPOCH, 12)).unwrap();
+        let descriptors: Vec<_> = (0..3).map(|node| world.descriptor(node, at(EPOCH, 0))).collect();
+        let mut after = |wall, kept| {
+            let Register { anchor, policy, .. } = &world.register;
+            world.register = Register::new(anchor.clone(), policy.clone(), kept, wall);
+            world.register.due(at(wall.as_secs() / 16, 15))
+        };
+        let unreadable = vec![EPOCH, EPOCH + 1];
+        let all = Kept { descriptors: descriptors.clone(), unreadable, ..Kept::default() };
+        assert_eq!(after(at(EPOCH, 0), all), None);
+        let one = vec![EPOCH];
+        let some = Kept { descriptors: descriptors.clone(), unreadable: one, ..Kept::default() };
+        assert_eq!(after(at(EPOCH, 0), some), Some(EPOCH + 1));
+        let later = Kept { descriptors, consensuses: vec![kept], ..Kept::default() };
+        assert_eq!(after(at(EPOCH, 0), later), None, "perhaps signed and forgotten");
+        assert_eq!(world.register.newest(), Some(EPOCH + 1));
     }
 
     #[test]
