@@ -86,6 +86,10 @@ impl Register {
         let (descriptors, published, heard) = Default::default();
         let mut register = Register { anchor, policy, descriptors, published, heard };
         for descriptor in kept.descriptors {
+            if let Err(refusal) = register.check_seat(&descriptor) {
+                tracing::info!("{} is left out: {refusal}", descriptor.fields().name);
+                continue;
+            }
             register.hear(&descriptor, started);
             register.descriptors.insert(descriptor.id(), descriptor);
         }
@@ -585,6 +589,20 @@ mod tests {
         let later = Kept { descriptors, consensuses: vec![kept], ..Kept::default() };
         assert_eq!(after(at(EPOCH, 0), later), None, "perhaps signed and forgotten");
         assert_eq!(world.register.newest(), Some(EPOCH + 1));
+    }
+
+    #[test]
+    fn who_has_lost_its_seat_is_left_out_after_a_restart() {
+        let mut world = World::new(true, 1);
+        let wall = at(EPOCH, 0);
+        let descriptors = (0..3).map(|node| world.descriptor(node, wall)).collect();
+        let Register { anchor, mut policy, .. } = world.register;
+        policy.seats.as_mut().unwrap().remove(&world.nodes[1].identity.id());
+        let kept = Kept { descriptors, ..Kept::default() };
+        world.register = Register::new(anchor, policy, kept, wall);
+        assert_eq!(world.register.nodes(), 2);
+        let consensus = world.publish(EPOCH, wall).unwrap();
+        assert!(consensus.node(&world.nodes[1].identity.id()).is_none());
     }
 
     #[test]
