@@ -3,7 +3,8 @@
 use super::state::State;
 use super::{Refusal, Register};
 use crate::clock::{self, Nanos};
-use crate::pki::SigningKey;
+use crate::pki::{Descriptor, NodeId, SigningKey};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -11,6 +12,9 @@ use tokio::sync::Notify;
 const SLEEP_MAX: Nanos = Nanos::from_secs(5);
 /// The shortest one: signing is dear where many nodes register, and others may post at will.
 const SLEEP_MIN: Nanos = Nanos::from_millis(250);
+
+/// Nodes whose refusal is logged in one epoch: a stranger could make up any number.
+const REFUSED_MAX: usize = 100;
 
 /// Why a descriptor was not entered.
 #[derive(Debug)]
@@ -29,11 +33,30 @@ pub(super) struct Desk {
     state: State,
     /// Rung when a descriptor has been entered.
     entered: Notify,
+    refused: Mutex<Refused>,
+}
+
+/// The nodes whose refusal was logged in an epoch.
+#[derive(Debug, Default)]
+struct Refused {
+    epoch: u64,
+    nodes: BTreeSet<NodeId>,
+}
+
+impl Refused {
+    /// Whether a refusal of `node` in `epoch` is to be logged: the first one is.
+    fn is_news(&mut self, node: NodeId, epoch: u64) -> bool {
+        if self.epoch != epoch {
+            *self = Refused { epoch, nodes: BTreeSet::new() };
+        }
+        self.nodes.len() < REFUSED_MAX && self.nodes.insert(node)
+    }
 }
 
 impl Desk {
     pub(super) fn new(register: Register, key: SigningKey, state: State) -> Self {
-        Desk { register: Mutex::new(register), key, state, entered: Notify::new() }
+        let (register, entered) = (Mutex::new(register), Notify::new());
+        Desk { register, key, state, entered, refused: Mutex::default() }
     }
 
     /// The register. A thread that panicked with it has ended the process.
@@ -44,7 +67,12 @@ impl Desk {
     /// Takes a descriptor in. One that is here already, which anybody can post, costs no write.
     pub(super) fn enter(&self, bytes: &[u8]) -> Result<(), EnterError> {
         let (mut register, wall) = (self.register(), clock::wall());
-        let descriptor = register.check(bytes, wall).map_err(EnterError::Refused)?;
+        let descriptor = Descriptor::verify(bytes, register.anchor().network());
+        let descriptor = descriptor.map_err(|error| EnterError::Refused(error.into()))?;
+        if let Err(refusal) = register.check(&descriptor, wall) {
+            self.log(&descriptor, refusal, register.epochs().at(wall));
+            return Err(EnterError::Refused(refusal));
+        }
         if register.knows(&descriptor) {
             return Ok(());
         }
@@ -57,6 +85,15 @@ impl Desk {
         self.state.forget(&over, &[]);
         self.entered.notify_one();
         Ok(())
+    }
+
+    /// Tells the operator who is kept out; only who signed, so that none speaks for another.
+    fn log(&self, descriptor: &Descriptor, refusal: Refusal, epoch: u64) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_news(descriptor.id(), epoch) {
+            let (name, id) = (&descriptor.fields().name, descriptor.id());
+            tracing::warn!("descriptor of {name} ({id}) refused: {refusal}");
+        }
     }
 
     /// Publishes every consensus when it is due. What is due and cannot be made is tried again
@@ -100,5 +137,22 @@ impl Desk {
             self.state.forget(&[], &over);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_news_once_a_node_and_epoch_and_for_so_many_nodes_only() {
+        let mut refused = Refused::default();
+        let node = |number| NodeId([number; 32]);
+        assert!(refused.is_news(node(0), 7));
+        assert!(!refused.is_news(node(0), 7));
+        assert!(refused.is_news(node(1), 7));
+        assert!(refused.is_news(node(0), 8));
+        let told = (0..=u8::MAX).filter(|number| refused.is_news(node(*number), 9));
+        assert_eq!(told.count(), REFUSED_MAX);
     }
 }

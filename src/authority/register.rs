@@ -115,14 +115,13 @@ impl Register {
         self.descriptors.len()
     }
 
-    /// The descriptor in `bytes`, if it may be entered.
+    /// Whether `descriptor` may be entered.
     ///
     /// # Errors
     /// Why not.
-    pub fn check(&self, bytes: &[u8], wall: UnixMicros) -> Result<Descriptor, Refusal> {
-        let descriptor = Descriptor::verify(bytes, self.anchor.network())?;
+    pub fn check(&self, descriptor: &Descriptor, wall: UnixMicros) -> Result<(), Refusal> {
         let id = descriptor.id();
-        self.check_seat(&descriptor)?;
+        self.check_seat(descriptor)?;
         let published = descriptor.fields().published;
         if published > wall + CLOCK_SKEW {
             return Err(Refusal::Future);
@@ -132,7 +131,7 @@ impl Register {
             return Err(Refusal::Older);
         }
         let epoch = self.policy.epochs.at(wall);
-        if !is_alive(&descriptor, epoch) {
+        if !is_alive(descriptor, epoch) {
             return Err(Refusal::NoKeys(epoch));
         }
         let last = descriptor.fields().epochs.iter().map(|keys| keys.epoch).max();
@@ -141,13 +140,13 @@ impl Register {
         }
         let others = || self.descriptors.values().filter(|other| other.id() != id);
         let alive = || others().filter(|other| is_alive(other, epoch));
-        if let Some(shared) = alive().find_map(|other| shared(&descriptor, other)) {
+        if let Some(shared) = alive().find_map(|other| shared(descriptor, other)) {
             return Err(Refusal::Taken(shared));
         }
         if known.is_none() && alive().count() >= NODES_MAX {
             return Err(Refusal::Full);
         }
-        Ok(descriptor)
+        Ok(())
     }
 
     /// Whether this very descriptor has been entered.
@@ -349,7 +348,7 @@ fn shared(one: &Descriptor, other: &Descriptor) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::crypto::random::Rng;
-    use crate::pki::{DescriptorError, DescriptorFields, EpochKeys, EpochPublic, NodeKeys, Rates};
+    use crate::pki::{DescriptorFields, EpochKeys, EpochPublic, NodeKeys, Rates};
     use crate::sphinx::Geometry;
 
     /// Epochs of 16 s; the tests begin with epoch 1000.
@@ -413,8 +412,8 @@ mod tests {
         }
 
         fn post(&mut self, node: usize, wall: UnixMicros) -> Result<(), Refusal> {
-            let bytes = self.descriptor(node, wall).signed_bytes().to_vec();
-            let descriptor = self.register.check(&bytes, wall)?;
+            let descriptor = self.descriptor(node, wall);
+            self.register.check(&descriptor, wall)?;
             self.register.enter(descriptor, wall);
             Ok(())
         }
@@ -521,17 +520,13 @@ mod tests {
         assert_eq!(world.post(0, at(EPOCH, 7)), Err(Refusal::Older));
         assert_eq!(world.post(0, now), Ok(()), "the same again");
         let future = world.descriptor(1, at(EPOCH, 8 + 121));
-        assert_eq!(world.register.check(future.signed_bytes(), now), Err(Refusal::Future));
+        assert_eq!(world.register.check(&future, now), Err(Refusal::Future));
         let old = world.descriptor(1, at(EPOCH - 2, 0));
-        assert_eq!(world.register.check(old.signed_bytes(), now), Err(Refusal::NoKeys(EPOCH)));
+        assert_eq!(world.register.check(&old, now), Err(Refusal::NoKeys(EPOCH)));
         world.nodes[1] = NodeKeys::generate(&mut world.rng);
         assert_eq!(world.post(1, now), Err(Refusal::NoSeat));
         world.nodes.swap(0, 2);
         assert_eq!(world.post(2, now), Err(Refusal::OtherRole(Role::Mix)));
-        let mut changed = world.descriptor(0, now).signed_bytes().to_vec();
-        changed[200] ^= 1;
-        let refused = world.register.check(&changed, now);
-        assert_eq!(refused, Err(Refusal::Descriptor(DescriptorError::Changed)));
     }
 
     #[test]
@@ -551,15 +546,15 @@ mod tests {
         let now = at(EPOCH, 0);
         for far in [EPOCH + 3, u64::MAX] {
             let squatter = world.descriptor_for(0, now, &[EPOCH, far]);
-            let refused = world.register.check(squatter.signed_bytes(), now).unwrap_err();
+            let refused = world.register.check(&squatter, now).unwrap_err();
             assert_eq!(refused, Refusal::KeysAhead(far));
         }
         let late = world.descriptor_for(0, now, &[EPOCH + 2]);
-        let refused = world.register.check(late.signed_bytes(), now).unwrap_err();
+        let refused = world.register.check(&late, now).unwrap_err();
         assert_eq!(refused, Refusal::NoKeys(EPOCH));
         // A clock that runs ahead is no reason to refuse.
         let ahead = world.descriptor_for(0, now, &[EPOCH + 1, EPOCH + 2]);
-        let ahead = world.register.check(ahead.signed_bytes(), now).unwrap();
+        assert_eq!(world.register.check(&ahead, now), Ok(()));
         assert_eq!(world.register.enter(ahead, now), []);
         assert_eq!(world.post(1, at(EPOCH + 2, 0)), Ok(()));
         assert_eq!(world.register.nodes(), 2);
