@@ -354,15 +354,13 @@ fn an_authority_serves_what_it_signed_ahead_of_its_clock_and_signs_no_second_doc
     let epoch = small.epoch();
     let folder = scratch.files.join("state/consensuses");
     fs::create_dir_all(&folder).expect("a folder");
-    let ahead = small.sign(epoch + 3, &small.own_key());
-    let past = small.sign(epoch - 4, &small.own_key());
-    let files = [(epoch + 3, &ahead[..]), (epoch - 4, &past), (epoch, b"damaged")];
-    for (epoch, bytes) in files {
+    let ahead = small.sign(epoch + 2, &small.own_key());
+    for (epoch, bytes) in [(epoch + 2, &ahead[..]), (epoch, b"damaged")] {
         fs::write(folder.join(format!("{epoch}.cbor")), bytes).expect("a file");
     }
     let authority = small.start(&scratch);
     let to = authority.address();
-    assert_eq!(http::fetch(to, &format!("/v1/consensus/{}", epoch + 3)).body, ahead);
+    assert!(http::fetch(to, &format!("/v1/consensus/{}", epoch + 2)).body == ahead);
     for node in [0, 1] {
         assert_eq!(http::post(to, small.descriptor(node, "small").signed_bytes()).0, 200);
     }

@@ -253,8 +253,8 @@ impl Register {
         let patience = Nanos(epochs.lead().0 / 2);
         let waited = match self.heard.get(&epoch) {
             Some(heard) => published.max(*heard) + patience,
-            // Nobody will make no network, which is to be said in its epoch.
-            None => epochs.start(epoch),
+            // Nobody makes no network, which is to be said before its epoch is over.
+            None => epochs.publication(epoch.saturating_add(1)),
         };
         let (taken, seats) = self.seats(epoch);
         wall.until(if seats > 0 && taken == seats { published } else { waited })
