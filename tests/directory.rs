@@ -315,10 +315,14 @@ fn a_descriptor_that_is_here_already_is_answered_and_not_written_again() {
     assert!(path.exists());
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("the system has sockets")
+}
+
 /// A connection from another loopback address.
 fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let stream = runtime.block_on(async {
+    let stream = runtime().block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.bind((source, 0).into()).expect("an address of loopback");
         socket.connect(to).await.expect("a connection").into_std().expect("a stream")
@@ -427,8 +431,7 @@ fn open(small: &Small, scratch: &Scratch, wall: UnixMicros, consensus: Vec<u8>) 
 }
 
 fn fetch(directory: &mut Directory, wall: UnixMicros) -> Result<u64, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let fetched = runtime.block_on(directory.fetch(clock::now(), wall));
+    let fetched = runtime().block_on(directory.fetch(clock::now(), wall));
     fetched.map(|consensus| consensus.epoch()).map_err(|error| error.to_string())
 }
 
