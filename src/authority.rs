@@ -9,6 +9,7 @@ mod http;
 mod publish;
 mod refusal;
 mod register;
+mod sources;
 mod state;
 
 use crate::clock;
@@ -22,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use refusal::Refusal;
-pub use register::{Kept, Policy, Register, Seat};
+pub use register::{Kept, Policy, Register, Seat, SignError};
 
 use publish::Desk;
 use state::State;

@@ -45,7 +45,7 @@ pub struct Options {
     pub anchor: TrustAnchor,
     /// Who is asked, in random order.
     pub authorities: Vec<AuthorityAddress>,
-    /// The file that keeps the last consensus.
+    /// The file that keeps the last consensus; that of the next epoch is kept beside it.
     pub kept: PathBuf,
 }
 
@@ -106,7 +106,7 @@ pub struct Directory {
 impl Directory {
     /// The directory with what the last run kept, if that is still valid at `wall`.
     pub fn open(options: Options, wall: UnixMicros, rng: Rng) -> Self {
-        let at_hand = kept::read(&options.kept, &options.anchor, wall).into_iter().collect();
+        let at_hand = kept::read(&options.kept, &options.anchor, wall);
         let delay = Nanos::ZERO;
         Directory { options, at_hand, backoff: Backoff::default(), delay, rng }
     }
@@ -114,11 +114,7 @@ impl Directory {
     /// The consensus to follow at `wall`: that of the epoch, else the last one before it, else
     /// the first one ahead.
     pub fn current(&self, wall: UnixMicros) -> Option<&Arc<Consensus>> {
-        let has_begun = |consensus: &Consensus| {
-            Epochs::of(consensus).is_none_or(|epochs| epochs.start(consensus.epoch()) <= wall)
-        };
-        let begun = self.at_hand.iter().rev().find(|consensus| has_begun(consensus));
-        begun.or(self.at_hand.first())
+        self.begun(wall).or(self.at_hand.first())
     }
 
     /// The newest consensus, perhaps of the next epoch.
@@ -133,15 +129,17 @@ impl Directory {
 
     /// Whether the consensus of the epoch at `wall` is at hand.
     pub fn is_up_to_date(&self, wall: UnixMicros) -> bool {
-        self.newest().is_some_and(|newest| {
-            Epochs::of(newest).is_none_or(|epochs| newest.epoch() >= epochs.at(wall))
+        self.begun(wall).is_some_and(|begun| {
+            Epochs::of(begun).is_none_or(|epochs| begun.epoch() >= epochs.at(wall))
         })
     }
 
     /// The span after which [`Directory::fetch`] is to be called.
     pub fn fetch_in(&self, now: Nanos, wall: UnixMicros) -> Nanos {
         let pause = self.backoff.pause(now);
-        let Some(newest) = self.newest() else { return pause };
+        let Some(newest) = self.newest().filter(|_| self.is_up_to_date(wall)) else {
+            return pause;
+        };
         let Some(epochs) = Epochs::of(newest) else { return Nanos::NEVER };
         let published = epochs.publication(newest.epoch() + 1);
         pause.max(wall.until(published + self.delay))
@@ -175,7 +173,7 @@ impl Directory {
             }
         }
         match outcome {
-            Ok(consensus) => Ok(self.keep(consensus)),
+            Ok(consensus) => Ok(self.keep(consensus, wall)),
             Err(error) => {
                 let pause_max = self.pause_max();
                 self.backoff.fail(now, pause_max, &mut self.rng);
@@ -194,16 +192,22 @@ impl Directory {
         authority: &AuthorityAddress,
         wall: UnixMicros,
     ) -> Result<(Consensus, Vec<u8>), FetchError> {
-        let newest = self.newest().map(|newest| newest.epoch());
+        let begun = self.begun(wall).map(|begun| begun.epoch());
         let request = Request::get(format!("{CONSENSUS_PATH}{}", self.wanted(wall)));
         let bytes = ask(authority, request, CONSENSUS_BYTES_MAX).await?;
         let authority = || authority.clone();
-        let consensus = Consensus::verify(&bytes, &self.options.anchor, wall, newest)
+        let consensus = Consensus::verify(&bytes, &self.options.anchor, wall, begun)
             .map_err(|source| FetchError::Document { authority: authority(), source })?;
-        match newest.filter(|newest| consensus.epoch() == *newest) {
-            Some(epoch) => Err(FetchError::NothingNewer { authority: authority(), epoch }),
-            None => Ok((consensus, bytes)),
+        let epoch = consensus.epoch();
+        if self.at_hand.iter().any(|at_hand| at_hand.epoch() == epoch) {
+            return Err(FetchError::NothingNewer { authority: authority(), epoch });
         }
+        Ok((consensus, bytes))
+    }
+
+    /// The newest consensus whose epoch has begun.
+    fn begun(&self, wall: UnixMicros) -> Option<&Arc<Consensus>> {
+        self.at_hand.iter().rev().find(|consensus| kept::has_begun(consensus, wall))
     }
 
     /// The epoch to ask for: the next one if that of `wall` is at hand.
@@ -214,8 +218,13 @@ impl Directory {
         }
     }
 
-    fn keep(&mut self, (consensus, bytes): (Consensus, Vec<u8>)) -> Arc<Consensus> {
-        if let Err(error) = write_whole(&self.options.kept, &bytes) {
+    fn keep(
+        &mut self,
+        (consensus, bytes): (Consensus, Vec<u8>),
+        wall: UnixMicros,
+    ) -> Arc<Consensus> {
+        let Options { kept, anchor, .. } = &self.options;
+        if let Err(error) = kept::write(kept, anchor, wall, (&consensus, &bytes)) {
             tracing::warn!("cannot keep the consensus for the next start: {error}");
         }
         self.backoff = Backoff::default();
@@ -225,7 +234,9 @@ impl Directory {
             self.at_hand.remove(0);
         }
         let consensus = Arc::new(consensus);
-        self.at_hand.push(consensus.clone());
+        // It may be that of now after that of the next epoch.
+        let place = self.at_hand.partition_point(|other| other.epoch() < consensus.epoch());
+        self.at_hand.insert(place, consensus.clone());
         consensus
     }
 

@@ -9,14 +9,15 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::SocketAddr;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use data_encoding::BASE64;
 use mixline::authority::{Authority, Options, Policy, Seat};
 use mixline::clock::{self, Nanos, UnixMicros};
 use mixline::crypto::random::Rng;
-use mixline::directory::{self, AuthorityAddress, obtain};
+use mixline::directory::{self, AuthorityAddress, Directory, obtain};
 use mixline::pki::{
     Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, Epochs,
     NodeKeys, Parameters, PlacedMix, Rates, Role, SigningKey, TrustAnchor,
@@ -180,8 +181,8 @@ impl Small {
     fn descriptor(&mut self, node: usize, network: &str) -> Descriptor {
         let wall = clock::wall();
         let epoch = self.epochs.at(wall);
-        let keys =
-            [epoch - 1, epoch, epoch + 1].map(|epoch| EpochKeys::generate(epoch, &mut self.rng));
+        let keys = [epoch - 1, epoch, epoch + 1, epoch + 2];
+        let keys = keys.map(|epoch| EpochKeys::generate(epoch, &mut self.rng));
         let fields = DescriptorFields {
             network: network.into(),
             name: format!("node-{node}"),
@@ -300,6 +301,80 @@ fn bad_uploads_and_requests_get_a_reason_and_change_nothing() {
 }
 
 #[test]
+fn a_descriptor_that_is_here_already_is_answered_and_not_written_again() {
+    let (scratch, mut small) = (Scratch::new("directory-again"), Small::new());
+    let authority = small.start(&scratch);
+    let first = small.descriptor(0, "small");
+    let path = scratch.files.join(format!("state/descriptors/{}.cbor", first.id()));
+    assert_eq!(http::post(authority.address(), first.signed_bytes()).0, 200);
+    fs::remove_file(&path).expect("it was written");
+    assert_eq!(http::post(authority.address(), first.signed_bytes()).0, 200);
+    assert!(!path.exists(), "written again");
+    let newer = small.descriptor(0, "small");
+    assert_eq!(http::post(authority.address(), newer.signed_bytes()).0, 200);
+    assert!(path.exists());
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("the system has sockets")
+}
+
+/// A connection from another loopback address.
+fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
+    let stream = runtime().block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind((source, 0).into()).expect("an address of loopback");
+        socket.connect(to).await.expect("a connection").into_std().expect("a stream")
+    });
+    stream.set_nonblocking(false).expect("it blocks");
+    stream
+}
+
+#[test]
+fn a_source_that_holds_its_connections_locks_nobody_else_out() {
+    let (scratch, small) = (Scratch::new("directory-slow"), Small::new());
+    let authority = small.start(&scratch);
+    let to = authority.address();
+    let health = format!("GET /v1/health HTTP/1.1\r\nhost: {to}\r\n\r\n");
+    let head = format!("POST /v1/descriptor HTTP/1.1\r\nhost: {to}\r\ncontent-length: 99\r\n\r\n");
+    let mut slow: Vec<_> = (0..8).map(|_| TcpStream::connect(to).expect("a place")).collect();
+    for stream in &mut slow {
+        stream.write_all(head.as_bytes()).expect("it is heard");
+    }
+    assert_eq!(http::exchange(to, health.as_bytes()), None, "a ninth connection");
+    let other = connect_from([127, 0, 0, 2], to);
+    let answer = http::exchange_on(other, health.as_bytes()).expect("an answer");
+    assert_eq!(answer.status, 200);
+    // The bodies do not come in time, and the places are free again.
+    let last = http::exchange_on(slow.pop().expect("a connection"), b"x").expect("an answer");
+    assert_eq!(last.status, 408);
+    wait_for("a free place", seconds(5), || http::exchange(to, health.as_bytes()));
+}
+
+#[test]
+fn an_authority_serves_what_it_signed_ahead_of_its_clock_and_signs_no_second_document() {
+    let (scratch, mut small) = (Scratch::new("directory-clock"), Small::new());
+    let epoch = small.epoch();
+    let folder = scratch.files.join("state/consensuses");
+    fs::create_dir_all(&folder).expect("a folder");
+    let ahead = small.sign(epoch + 2, &small.own_key());
+    for (epoch, bytes) in [(epoch + 2, &ahead[..]), (epoch, b"damaged")] {
+        fs::write(folder.join(format!("{epoch}.cbor")), bytes).expect("a file");
+    }
+    let authority = small.start(&scratch);
+    let to = authority.address();
+    assert!(http::fetch(to, &format!("/v1/consensus/{}", epoch + 2)).body == ahead);
+    for node in [0, 1] {
+        assert_eq!(http::post(to, small.descriptor(node, "small").signed_bytes()).0, 200);
+    }
+    std::thread::sleep(seconds(1));
+    assert_eq!(http::fetch(to, &format!("/v1/consensus/{epoch}")).status, 404);
+    let kept = fs::read(folder.join(format!("{epoch}.cbor"))).expect("it is there");
+    assert_eq!(kept, b"damaged");
+}
+
+#[test]
 fn lies_of_an_authority_are_refused_and_an_honest_one_is_found() {
     let (scratch, mut small) = (Scratch::new("directory-lies"), Small::new());
     let epoch = small.epoch();
@@ -348,6 +423,59 @@ fn the_last_consensus_is_kept_and_serves_when_no_authority_answers() {
     assert_eq!(small.obtain(&scratch, &[honest]).expect("fetched again").epoch(), epoch);
 }
 
+/// The directory of `scratch` at `wall`, which asks somebody with that one `consensus`.
+fn open(small: &Small, scratch: &Scratch, wall: UnixMicros, consensus: Vec<u8>) -> Directory {
+    let (anchor, kept) = (small.anchor.clone(), scratch.files.join("kept.cbor"));
+    let authorities = vec![url(http::liar(consensus))];
+    Directory::open(directory::Options { anchor, authorities, kept }, wall, Rng::from_os())
+}
+
+fn fetch(directory: &mut Directory, wall: UnixMicros) -> Result<u64, String> {
+    let fetched = runtime().block_on(directory.fetch(clock::now(), wall));
+    fetched.map(|consensus| consensus.epoch()).map_err(|error| error.to_string())
+}
+
+fn at_hand(directory: &Directory) -> Vec<u64> {
+    directory.at_hand().iter().map(|consensus| consensus.epoch()).collect()
+}
+
+#[test]
+fn what_is_kept_serves_the_present_while_the_next_epoch_has_not_begun() {
+    let (scratch, mut small) = (Scratch::new("directory-ahead"), Small::new());
+    let (epoch, epochs) = (small.epoch(), small.epochs);
+    for ahead in 0..3 {
+        let wall = epochs.publication(epoch + ahead);
+        let consensus = small.sign(epoch + ahead, &small.own_key());
+        let mut directory = open(&small, &scratch, wall, consensus);
+        assert_eq!(fetch(&mut directory, wall), Ok(epoch + ahead));
+        let again = open(&small, &scratch, wall, vec![]);
+        let current = again.current(wall).map(|current| current.epoch());
+        assert_eq!(current, Some((epoch + ahead).saturating_sub(1).max(epoch)));
+        let begun = epochs.start(epoch + ahead);
+        let current = again.current(begun).map(|current| current.epoch());
+        assert_eq!(current, Some(epoch + ahead));
+    }
+    let wall = epochs.publication(epoch + 2);
+    assert_eq!(at_hand(&open(&small, &scratch, wall, vec![])), [epoch + 1, epoch + 2]);
+}
+
+#[test]
+fn that_of_now_is_asked_for_if_only_that_of_the_next_epoch_was_kept() {
+    let (scratch, mut small) = (Scratch::new("directory-only-ahead"), Small::new());
+    let epoch = small.epoch();
+    let wall = small.epochs.publication(epoch + 1);
+    let kept = scratch.files.join("kept.cbor");
+    fs::write(&kept, small.sign(epoch + 1, &small.own_key())).expect("a file");
+    let now = small.sign(epoch, &small.own_key());
+    let mut directory = open(&small, &scratch, wall, now);
+    assert!(!directory.is_up_to_date(wall));
+    assert_eq!(directory.fetch_in(clock::now(), wall), Nanos::ZERO);
+    assert_eq!(fetch(&mut directory, wall), Ok(epoch));
+    assert_eq!(directory.current(wall).map(|current| current.epoch()), Some(epoch));
+    assert_eq!(at_hand(&directory), [epoch, epoch + 1]);
+    assert!(fetch(&mut directory, wall).expect_err("it is here").contains("after that of"));
+}
+
 #[test]
 fn an_older_consensus_than_the_one_at_hand_is_refused() {
     let (scratch, mut small) = (Scratch::new("directory-older"), Small::new());
@@ -358,7 +486,7 @@ fn an_older_consensus_than_the_one_at_hand_is_refused() {
     fs::write(&kept, small.sign(epoch, &small.own_key())).expect("a file");
     let options = directory::Options { anchor, authorities: vec![url(older)], kept };
     let wall = clock::wall();
-    let mut directory = directory::Directory::open(options, wall, Rng::from_seed([1; 32]));
+    let mut directory = Directory::open(options, wall, Rng::from_seed([1; 32]));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let error = runtime.block_on(directory.fetch(clock::now(), wall)).unwrap_err();
     assert!(error.to_string().contains("at hand already"), "{error}");

@@ -40,8 +40,11 @@ fn register() -> Register {
 }
 
 fn enter(register: &mut Register, bytes: &[u8]) -> bool {
-    let Ok(descriptor) = register.check(bytes, NOW) else { return false };
+    let Ok(descriptor) = Descriptor::verify(bytes, NETWORK) else { return false };
     assert_eq!(descriptor.signed_bytes(), bytes);
+    if register.check(&descriptor, NOW).is_err() {
+        return false;
+    }
     register.enter(descriptor, NOW);
     true
 }

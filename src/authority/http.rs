@@ -1,6 +1,7 @@
 //! What others see of an authority: three paths, bounded in size, time and number.
 
 use super::publish::{Desk, EnterError};
+use super::sources::Sources;
 use crate::clock;
 use crate::directory::{CONSENSUS_PATH, DESCRIPTOR_PATH, HEALTH_PATH};
 use crate::pki::DESCRIPTOR_BYTES_MAX;
@@ -23,8 +24,9 @@ const CONNECTIONS_MAX: usize = 256;
 /// Bytes and lines of a request before its body.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEAD_LINES_MAX: usize = 32;
-/// How long a request's head may take, and a whole connection.
+/// How long a request's head may take, then its body, and a whole connection.
 const HEAD_MAX: Duration = Duration::from_secs(5);
+const BODY_MAX: Duration = Duration::from_secs(5);
 const CONNECTION_MAX: Duration = Duration::from_secs(60);
 /// The pause after the system refused a connection: too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -34,18 +36,20 @@ type Answer = Response<Full<Bytes>>;
 /// Serves connections for ever.
 pub(super) async fn serve(listener: TcpListener, desk: Arc<Desk>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let sources = Sources::default();
     loop {
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, source)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let Some(share) = sources.place(source.ip()) else { continue };
         let desk = desk.clone();
         tokio::spawn(async move {
             // A connection that breaks is its other end's business.
             let _ = timeout(CONNECTION_MAX, serve_one(stream, desk)).await;
-            drop(place);
+            drop((place, share));
         });
     }
 }
@@ -84,12 +88,14 @@ async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
 }
 
 async fn take_descriptor(body: Incoming, desk: &Desk) -> Answer {
-    let bytes = match Limited::new(body, DESCRIPTOR_BYTES_MAX).collect().await {
-        Ok(bytes) => bytes.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
+    let body = Limited::new(body, DESCRIPTOR_BYTES_MAX).collect();
+    let bytes = match timeout(BODY_MAX, body).await {
+        Ok(Ok(bytes)) => bytes.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
             return text(StatusCode::PAYLOAD_TOO_LARGE, "longer than any descriptor");
         }
-        Err(_) => return text(StatusCode::BAD_REQUEST, "the body is cut off"),
+        Ok(Err(_)) => return text(StatusCode::BAD_REQUEST, "the body is cut off"),
+        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body takes too long"),
     };
     match desk.enter(&bytes) {
         Ok(()) => text(StatusCode::OK, "entered"),

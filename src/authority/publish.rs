@@ -3,14 +3,18 @@
 use super::state::State;
 use super::{Refusal, Register};
 use crate::clock::{self, Nanos};
-use crate::pki::SigningKey;
+use crate::pki::{Descriptor, NodeId, SigningKey};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// The longest sleep: the wall clock may be set meanwhile.
 const SLEEP_MAX: Nanos = Nanos::from_secs(5);
-/// The shortest one, where a consensus is due that cannot be made.
+/// The shortest one: signing is dear where many nodes register, and others may post at will.
 const SLEEP_MIN: Nanos = Nanos::from_millis(250);
+
+/// Nodes whose refusal is logged in one epoch: a stranger could make up any number.
+const REFUSED_MAX: usize = 100;
 
 /// Why a descriptor was not entered.
 #[derive(Debug)]
@@ -29,11 +33,30 @@ pub(super) struct Desk {
     state: State,
     /// Rung when a descriptor has been entered.
     entered: Notify,
+    refused: Mutex<Refused>,
+}
+
+/// The nodes whose refusal was logged in an epoch.
+#[derive(Debug, Default)]
+struct Refused {
+    epoch: u64,
+    nodes: BTreeSet<NodeId>,
+}
+
+impl Refused {
+    /// Whether a refusal of `node` in `epoch` is to be logged: the first one is.
+    fn is_news(&mut self, node: NodeId, epoch: u64) -> bool {
+        if self.epoch != epoch {
+            *self = Refused { epoch, nodes: BTreeSet::new() };
+        }
+        self.nodes.len() < REFUSED_MAX && self.nodes.insert(node)
+    }
 }
 
 impl Desk {
     pub(super) fn new(register: Register, key: SigningKey, state: State) -> Self {
-        Desk { register: Mutex::new(register), key, state, entered: Notify::new() }
+        let (register, entered) = (Mutex::new(register), Notify::new());
+        Desk { register, key, state, entered, refused: Mutex::default() }
     }
 
     /// The register. A thread that panicked with it has ended the process.
@@ -41,10 +64,18 @@ impl Desk {
         self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a descriptor in.
+    /// Takes a descriptor in. One that is here already, which anybody can post, costs no write.
     pub(super) fn enter(&self, bytes: &[u8]) -> Result<(), EnterError> {
         let (mut register, wall) = (self.register(), clock::wall());
-        let descriptor = register.check(bytes, wall).map_err(EnterError::Refused)?;
+        let descriptor = Descriptor::verify(bytes, register.anchor().network());
+        let descriptor = descriptor.map_err(|error| EnterError::Refused(error.into()))?;
+        if let Err(refusal) = register.check(&descriptor, wall) {
+            self.log(&descriptor, refusal, register.epochs().at(wall));
+            return Err(EnterError::Refused(refusal));
+        }
+        if register.knows(&descriptor) {
+            return Ok(());
+        }
         if let Err(error) = self.state.keep_descriptor(&descriptor) {
             tracing::error!("cannot keep a descriptor: {error}");
             return Err(EnterError::Disk);
@@ -56,12 +87,24 @@ impl Desk {
         Ok(())
     }
 
-    /// Publishes every consensus when it is due.
+    /// Tells the operator who is kept out; only who signed, so that none speaks for another.
+    fn log(&self, descriptor: &Descriptor, refusal: Refusal, epoch: u64) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_news(descriptor.id(), epoch) {
+            let (name, id) = (&descriptor.fields().name, descriptor.id());
+            tracing::warn!("descriptor of {name} ({id}) refused: {refusal}");
+        }
+    }
+
+    /// Publishes every consensus when it is due. What is due and cannot be made is tried again
+    /// when somebody has registered.
     pub(super) async fn publish(&self) {
         let mut told = None;
         loop {
-            self.publish_due(&mut told);
-            let span = self.register().due_in(clock::wall()).clamp(SLEEP_MIN, SLEEP_MAX);
+            let all = self.publish_due(&mut told);
+            tokio::time::sleep(SLEEP_MIN.as_duration()).await;
+            let due_in = self.register().due_in(clock::wall());
+            let span = if all { due_in.min(SLEEP_MAX) } else { SLEEP_MAX };
             tokio::select! {
                 () = tokio::time::sleep(span.as_duration()) => {}
                 () = self.entered.notified() => {}
@@ -69,8 +112,9 @@ impl Desk {
         }
     }
 
-    /// Publishes what is due now; says once an epoch that there is no network to publish.
-    fn publish_due(&self, told: &mut Option<u64>) {
+    /// Publishes what is due now; says once an epoch that there is no network to publish. Returns
+    /// whether all was published.
+    fn publish_due(&self, told: &mut Option<u64>) -> bool {
         let (mut register, wall) = (self.register(), clock::wall());
         while let Some(epoch) = register.due(wall) {
             let (consensus, bytes) = match register.sign(epoch, &self.key, wall) {
@@ -80,17 +124,35 @@ impl Desk {
                         tracing::warn!("no consensus of epoch {epoch} yet: {error}");
                         *told = Some(epoch);
                     }
-                    return;
+                    return false;
                 }
             };
             if let Err(error) = self.state.keep_consensus(epoch, &bytes) {
                 tracing::error!("cannot keep the consensus of epoch {epoch}: {error}");
-                return;
+                return false;
             }
             let nodes = consensus.nodes().count();
             tracing::info!("consensus of epoch {epoch} published: {nodes} nodes");
             let over = register.note(consensus, bytes);
             self.state.forget(&[], &over);
         }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_news_once_a_node_and_epoch_and_for_so_many_nodes_only() {
+        let mut refused = Refused::default();
+        let node = |number| NodeId([number; 32]);
+        assert!(refused.is_news(node(0), 7));
+        assert!(!refused.is_news(node(0), 7));
+        assert!(refused.is_news(node(1), 7));
+        assert!(refused.is_news(node(0), 8));
+        let told = (0..=u8::MAX).filter(|number| refused.is_news(node(*number), 9));
+        assert_eq!(told.count(), REFUSED_MAX);
     }
 }

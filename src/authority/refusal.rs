@@ -23,6 +23,9 @@ pub enum Refusal {
     /// No packet could be made for the node.
     #[error("it has no keys for epoch {0} or the next: check the node's clock and epoch length")]
     NoKeys(u64),
+    /// It would stay for longer than a node that registers every epoch.
+    #[error("it has keys for epoch {0}, far ahead: check the node's clock and epoch length")]
+    KeysAhead(u64),
     /// Another node has what must be its own.
     #[error("another node has the same {0}")]
     Taken(&'static str),
@@ -35,7 +38,10 @@ impl Refusal {
     /// The HTTP status that goes with it.
     pub const fn status(self) -> u16 {
         match self {
-            Refusal::Descriptor(_) | Refusal::Future | Refusal::NoKeys(_) => 400,
+            Refusal::Descriptor(_)
+            | Refusal::Future
+            | Refusal::NoKeys(_)
+            | Refusal::KeysAhead(_) => 400,
             Refusal::NoSeat | Refusal::OtherRole(_) => 403,
             Refusal::Older | Refusal::Taken(_) => 409,
             Refusal::Full => 503,

@@ -2,9 +2,9 @@
 
 use super::AuthorityError;
 use super::register::Kept;
-use crate::clock::UnixMicros;
+use crate::clock::{Nanos, UnixMicros};
 use crate::directory::write_whole;
-use crate::pki::{Consensus, Descriptor, NodeId, TrustAnchor};
+use crate::pki::{Consensus, ConsensusError, Descriptor, NodeId, TrustAnchor};
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -19,8 +19,8 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Opens the folder, made if there is none, and reads what it holds. What is no longer valid
-    /// is left out.
+    /// Opens the folder, made if there is none, and reads what it holds. A consensus is kept
+    /// whatever the time, and its epoch though it cannot be read: it was signed.
     pub(super) fn open(
         folder: &Path,
         anchor: &TrustAnchor,
@@ -38,11 +38,16 @@ impl State {
             let read = Descriptor::verify(&bytes, anchor.network());
             read.map_err(|error| tracing::warn!("{}: left out: {error}", path.display())).ok()
         });
-        let consensuses = read_all(&state.consensuses)?.into_iter().filter_map(|(_, bytes)| {
-            let consensus = Consensus::verify(&bytes, anchor, wall, None).ok()?;
-            Some((consensus, bytes))
-        });
-        let kept = Kept { descriptors: descriptors.collect(), consensuses: consensuses.collect() };
+        let mut kept = Kept { descriptors: descriptors.collect(), ..Kept::default() };
+        for (path, bytes) in read_all(&state.consensuses)? {
+            match verify_of_any_time(&bytes, anchor, wall) {
+                Ok(consensus) => kept.consensuses.push((consensus, bytes)),
+                Err(error) => {
+                    tracing::warn!("{}: no other is signed instead: {error}", path.display());
+                    kept.unreadable.extend(epoch_of(&path));
+                }
+            }
+        }
         Ok((state, kept))
     }
 
@@ -54,7 +59,7 @@ impl State {
         write_whole(&self.consensus(epoch), bytes)
     }
 
-    /// Removes what is no longer needed; a file that stays is left out at the next start.
+    /// Removes what is no longer needed; a file that stays is forgotten again at the next start.
     pub(super) fn forget(&self, descriptors: &[NodeId], epochs: &[u64]) {
         let descriptors = descriptors.iter().map(|id| self.descriptor(*id));
         let consensuses = epochs.iter().map(|epoch| self.consensus(*epoch));
@@ -70,6 +75,32 @@ impl State {
     fn consensus(&self, epoch: u64) -> PathBuf {
         self.consensuses.join(format!("{epoch}.cbor"))
     }
+}
+
+/// The consensus in `bytes`, be it of the past or, for a clock that goes wrong, of the future.
+fn verify_of_any_time(
+    bytes: &[u8],
+    anchor: &TrustAnchor,
+    wall: UnixMicros,
+) -> Result<Consensus, ConsensusError> {
+    let verify = |wall| Consensus::verify(bytes, anchor, wall, None);
+    match verify(wall) {
+        Err(ConsensusError::NotYetValid { epoch, seconds }) => {
+            tracing::warn!(
+                "epoch {epoch}, signed before, begins later: check this machine's clock"
+            );
+            verify(wall + Nanos::from_secs(seconds))
+        }
+        Err(ConsensusError::Expired { seconds, .. }) => {
+            verify(UnixMicros::from_secs(wall.as_secs().saturating_sub(seconds + 1)))
+        }
+        verified => verified,
+    }
+}
+
+/// The epoch after which a file is named.
+fn epoch_of(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
 }
 
 /// All whole files of a folder.

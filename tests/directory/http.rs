@@ -13,7 +13,11 @@ pub(crate) struct Answer {
 
 /// Sends a request as it is; nothing if the other end says nothing.
 pub(crate) fn exchange(to: SocketAddr, request: &[u8]) -> Option<Answer> {
-    let mut stream = TcpStream::connect(to).ok()?;
+    exchange_on(TcpStream::connect(to).ok()?, request)
+}
+
+/// The same on a connection that there is.
+pub(crate) fn exchange_on(mut stream: TcpStream, request: &[u8]) -> Option<Answer> {
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     // An authority that has heard enough may close before all is written.
     let _ = stream.write_all(request);
