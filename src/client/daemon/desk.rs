@@ -14,7 +14,7 @@ use crate::client::Record;
 use crate::client::protocol::{Answer, Call, Reason, Reply, Request, Status};
 use crate::client::spool::{Spool, SpoolError};
 use crate::clock::{self, Nanos};
-use crate::message::{Event, Failure, MessageId, SubmitError};
+use crate::message::{DEADLINE_MAX, Event, Failure, MessageId, SubmitError};
 use crate::pki::MailboxAddress;
 
 /// Applications at a time.
@@ -25,8 +25,6 @@ const RECEIVES_MAX: usize = 16;
 const SENDS_MAX: usize = 4096;
 /// Notices that share one write.
 const BATCH_NOTICES_MAX: usize = 1024;
-/// The longest deadline of a message.
-const DEADLINE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 
 /// A request that is answered later: whose, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +169,8 @@ impl Desk {
     }
 
     fn send(&mut self, ticket: Ticket, to: &str, message: Vec<u8>, deadline_ms: u64) {
-        if !(1..=DEADLINE_MS_MAX).contains(&deadline_ms) {
+        let wait = Nanos::from_millis(deadline_ms);
+        if wait == Nanos::ZERO || wait > DEADLINE_MAX {
             return self.refuse(ticket, Reason::BadDeadline, "a deadline of 1 ms to 7 days");
         }
         let to = match to.parse() {
@@ -184,7 +183,6 @@ impl Desk {
             return self.refuse(ticket, Reason::QueueFull, text);
         }
         guest.sends += 1;
-        let wait = Nanos::from_millis(deadline_ms);
         self.orders.give(Order::Send { ticket, message, to, wait });
     }
 
