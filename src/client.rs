@@ -54,6 +54,8 @@ pub struct Client<P> {
     mailbox: Mailbox,
     outbox: Outbox,
     emitter: Emitter,
+    /// Whether the network has gone on with a consensus that this client cannot follow.
+    is_outdated: bool,
 }
 
 impl<P: Port> Client<P> {
@@ -74,6 +76,7 @@ impl<P: Port> Client<P> {
             connection,
             consensus,
             gateway,
+            is_outdated: false,
         }
     }
 
@@ -93,10 +96,21 @@ impl<P: Port> Client<P> {
     }
 
     /// Follows another consensus of the same network from now on.
-    pub fn follow(&mut self, consensus: Arc<Consensus>) {
+    ///
+    /// # Errors
+    /// [`ConnectionError::NetworkChanged`], when a running client cannot: its memory and what
+    /// waits in it are made for packets of one size, and it counts on delays of one mean. The one
+    /// before stays in use.
+    pub fn follow(&mut self, consensus: Arc<Consensus>) -> Result<(), ConnectionError> {
+        let (ours, theirs) = (self.consensus.parameters(), consensus.parameters());
+        self.is_outdated = ours.geometry != theirs.geometry || ours.delay_mean != theirs.delay_mean;
+        if self.is_outdated {
+            return Err(ConnectionError::NetworkChanged);
+        }
         self.emitter.follow(&consensus);
         self.connection.follow(&consensus);
         self.consensus = consensus;
+        Ok(())
     }
 
     /// Takes a message on its way to `to`; it is given up at `deadline`.
@@ -144,9 +158,9 @@ impl<P: Port> Client<P> {
         self.connection.is_up() && self.mailbox.is_open()
     }
 
-    /// Why the gateway does not let this client in, if it said so.
+    /// Why the gateway does not let this client in, if it said so, or will not for long.
     pub fn refusal(&self) -> Option<ConnectionError> {
-        self.mailbox.refusal()
+        self.is_outdated.then_some(ConnectionError::NetworkChanged).or(self.mailbox.refusal())
     }
 
     /// One turn: sends what is due, then takes what is there. Returns how much there was to do.

@@ -246,7 +246,8 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
         return print(&format!("{text}\n"));
     }
     let state = match (&status.refusal, status.connected) {
-        (_, true) => "connected".to_owned(),
+        (None, true) => "connected".to_owned(),
+        (Some(refusal), true) => format!("connected; {refusal}"),
         (Some(refusal), false) => refusal.clone(),
         (None, false) => "not connected".to_owned(),
     };
