@@ -15,7 +15,7 @@ pub mod spool;
 use std::sync::Arc;
 
 use crate::clock::{Nanos, UnixMicros};
-use crate::cover::{LoopCounts, Stream};
+use crate::cover::LoopCounts;
 use crate::crypto::random::Rng;
 use crate::io::Port;
 use crate::link::{Delivery, Frame};
@@ -29,7 +29,7 @@ pub use connection::{Connection, ConnectionError, network_of};
 pub use emitter::EmissionCounts;
 pub use mailbox::Record;
 
-use emitter::Emitter;
+use emitter::{Emitter, Sources};
 use mailbox::Mailbox;
 
 /// What a client counted; sums only.
@@ -54,6 +54,8 @@ pub struct Client<P> {
     mailbox: Mailbox,
     outbox: Outbox,
     emitter: Emitter,
+    /// Whether the network has gone on with a consensus that this client cannot follow.
+    is_outdated: bool,
 }
 
 impl<P: Port> Client<P> {
@@ -74,6 +76,7 @@ impl<P: Port> Client<P> {
             connection,
             consensus,
             gateway,
+            is_outdated: false,
         }
     }
 
@@ -93,10 +96,21 @@ impl<P: Port> Client<P> {
     }
 
     /// Follows another consensus of the same network from now on.
-    pub fn follow(&mut self, consensus: Arc<Consensus>) {
+    ///
+    /// # Errors
+    /// [`ConnectionError::NetworkChanged`], when a running client cannot: its memory and what
+    /// waits in it are made for packets of one size, and it counts on delays of one mean. The one
+    /// before stays in use.
+    pub fn follow(&mut self, consensus: Arc<Consensus>) -> Result<(), ConnectionError> {
+        let (ours, theirs) = (self.consensus.parameters(), consensus.parameters());
+        self.is_outdated = ours.geometry != theirs.geometry || ours.delay_mean != theirs.delay_mean;
+        if self.is_outdated {
+            return Err(ConnectionError::NetworkChanged);
+        }
         self.emitter.follow(&consensus);
         self.connection.follow(&consensus);
         self.consensus = consensus;
+        Ok(())
     }
 
     /// Takes a message on its way to `to`; it is given up at `deadline`.
@@ -144,20 +158,25 @@ impl<P: Port> Client<P> {
         self.connection.is_up() && self.mailbox.is_open()
     }
 
-    /// Why the gateway does not let this client in, if it said so.
+    /// Why the gateway does not let this client in, if it said so, or will not for long.
     pub fn refusal(&self) -> Option<ConnectionError> {
-        self.mailbox.refusal()
+        self.is_outdated.then_some(ConnectionError::NetworkChanged).or(self.mailbox.refusal())
     }
 
-    /// One turn: takes what is there, sends what is due. Returns how much there was to do.
+    /// One turn: sends what is due, then takes what is there. Returns how much there was to do.
+    ///
+    /// What is due was made before, and goes first. Then one frame is opened and no more, so that
+    /// the next instant waits for nothing that came in.
     pub fn turn(&mut self, now: Nanos, wall: UnixMicros) -> usize {
-        let mut work = self.connection.turn(now, wall);
-        while let Some((frame, mut body)) = self.connection.received() {
+        let mut work = self.emit(now, wall);
+        work += self.connection.turn(now, wall);
+        if let Some((frame, mut body)) = self.connection.received() {
             work += 1;
             self.take(frame, &mut body, now);
         }
         self.outbox.tick(now);
         self.mailbox.tick(now);
+        // The link may just have come up.
         work += self.emit(now, wall);
         self.connection.flush();
         work
@@ -213,30 +232,24 @@ impl<P: Port> Client<P> {
         }
     }
 
-    /// Sends what is due: always something, at instants that depend on nothing but the rates.
+    /// Sends what is due: always something, at instants that depend on nothing but the rates. It
+    /// is with the kernel before what the next instant is for is made.
     fn emit(&mut self, now: Nanos, wall: UnixMicros) -> usize {
         let Client { connection, consensus, mailbox, outbox, emitter, .. } = self;
         let Some(session) = connection.session().filter(|_| connection.is_up()) else {
             emitter.stop();
             return 0;
         };
-        emitter.start(consensus, outbox, now);
-        let has_dummies = consensus.parameters().rates.has_decoys();
+        let mut sources = Sources { consensus, outbox, mailbox, session };
+        emitter.start(&mut sources, now, wall);
         let mut work = 0;
-        while let Some(stream) = emitter.due(now) {
+        while emitter.is_due(now) {
             work += 1;
-            if stream == Stream::Control {
-                let request = mailbox.request(&session, now, wall);
-                emitter.count_control(request.is_none());
-                match request {
-                    Some(body) => connection.send(Frame::Control, &body, now),
-                    None if has_dummies => connection.send(Frame::Dummy, &[], now),
-                    None => {}
-                }
-            } else if let Some(frame) = emitter.launch(now) {
-                connection.send(Frame::Sphinx, frame, now);
+            if let Some((frame, body)) = emitter.launch(&session, now) {
+                connection.send(frame, body, now);
+                connection.flush();
             }
-            emitter.prepare(consensus, outbox, now);
+            emitter.prepare(&mut sources, now, wall);
         }
         work
     }

@@ -12,11 +12,15 @@ pub mod outbox;
 pub use inbox::{Inbox, Received};
 pub use outbox::{Event, Failure, Outbox, SubmitError};
 
+use crate::clock::Nanos;
 use crate::route::content::REPLY_OVERHEAD_BYTES;
 use crate::sphinx::Geometry;
 
 /// Bytes of the longest message.
 pub const MESSAGE_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// How long a message may be on its way at most: the longest deadline that an application may set.
+pub const DEADLINE_MAX: Nanos = Nanos::from_secs(7 * 24 * 60 * 60);
 
 /// Names a message to its sender and its recipient: random, and sealed like the rest of it.
 pub type MessageId = [u8; 16];

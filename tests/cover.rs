@@ -17,10 +17,15 @@ mod statistics;
 mod testnet;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex};
 
+use mixline::client::{Client, Connection};
 use mixline::clock::Nanos;
-use mixline::io::memory::Conditions;
-use mixline::pki::{Rate, Rates};
+use mixline::crypto::random::Rng;
+use mixline::io::memory::{Conditions, MemoryPort};
+use mixline::io::{Port, PortCounters, Unsent};
+use mixline::pki::{MailboxKeys, Rate, Rates};
 
 use simulation::Simulation;
 use statistics::{P_MIN, poisson_rates_p, two_sample_p};
@@ -250,4 +255,106 @@ fn without_decoys_a_client_that_sends_is_found() {
     for p in [comparison.up_rate, comparison.packets, comparison.acknowledgements] {
         assert!(p < P_MIN, "{comparison:?}");
     }
+}
+
+/// What a client does with its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Receive,
+    Send,
+    Flush,
+}
+
+/// A port that writes down what is done with it.
+struct Watched {
+    port: MemoryPort,
+    steps: Arc<Mutex<Vec<Step>>>,
+}
+
+impl Watched {
+    fn step(&self, step: Step) {
+        self.steps.lock().expect("no thread has panicked").push(step);
+    }
+}
+
+impl Port for Watched {
+    fn receive(&mut self, most: usize, take: impl FnMut(SocketAddr, &[u8])) -> usize {
+        self.step(Step::Receive);
+        self.port.receive(most, take)
+    }
+
+    fn send<E>(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> Result<SocketAddr, E>,
+    ) -> Result<(), Unsent<E>> {
+        self.step(Step::Send);
+        self.port.send(fill)
+    }
+
+    fn flush(&mut self) {
+        self.step(Step::Flush);
+        self.port.flush();
+    }
+
+    fn queued(&self) -> usize {
+        self.port.queued()
+    }
+
+    fn datagram_bytes(&self) -> usize {
+        self.port.datagram_bytes()
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.port.local()
+    }
+
+    fn counters(&self) -> &PortCounters {
+        self.port.counters()
+    }
+
+    fn fd(&self) -> Option<RawFd> {
+        self.port.fd()
+    }
+}
+
+#[test]
+fn what_is_due_has_left_before_the_next_is_made_and_before_anything_is_taken_in() {
+    let shape = Shape { layers: 1, gateways: 1, ..Shape::default() };
+    let mut simulation = Simulation::new(&shape, Conditions::default(), 1, 5);
+    simulation.run(Nanos::from_secs(5));
+    let consensus = simulation.consensus.clone();
+    let gateway = &consensus.gateways()[0];
+    let bytes = consensus.geometry().datagram_bytes();
+    let port = simulation.network.port(address(1), bytes).expect("the address is free");
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let port = Watched { port, steps: steps.clone() };
+    let mut rng = Rng::from_seed([5; 32]);
+    let (now, wall) = (simulation.now, simulation.wall());
+    let connection = Connection::new(&consensus, gateway, port, now, wall, &mut rng)
+        .expect("the gateway is listed");
+    let keys = MailboxKeys::generate(&mut rng);
+    let mut client = Client::new(connection, consensus.clone(), gateway.id(), keys, rng);
+    let end = simulation.now + PATIENCE;
+    while !client.is_ready() {
+        assert!(simulation.now < end, "the client is let in");
+        client.turn(simulation.now, simulation.wall());
+        simulation.run(simulation.now + Nanos::from_millis(1));
+    }
+
+    let mut several = 0;
+    for _ in 0..100 {
+        // Not so late that instants are given up, and with letters and answers waiting.
+        let late = client.next_due() + Nanos::from_millis(90);
+        simulation.run(late.max(simulation.now));
+        steps.lock().expect("no thread has panicked").clear();
+        client.turn(simulation.now, simulation.wall());
+        let steps = steps.lock().expect("no thread has panicked").clone();
+        let before: Vec<_> = steps.split(|step| *step == Step::Receive).next().unwrap().to_vec();
+        let left = before.chunks(2).filter(|pair| *pair == [Step::Send, Step::Flush]).count();
+        assert_eq!(left * 2, before.len(), "{steps:?}");
+        let sent = steps.iter().filter(|step| **step == Step::Send).count();
+        assert_eq!(sent, left, "{steps:?}");
+        several += usize::from(left > 1);
+    }
+    assert!(several > 20, "{several} turns with more than one instant");
 }

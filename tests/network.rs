@@ -10,18 +10,18 @@ mod testnet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use mixline::client::Connection;
+use mixline::client::{Connection, ConnectionError};
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
 use mixline::io::memory::Conditions;
 use mixline::link::Frame;
 use mixline::pki::{Rate, Rates};
 use mixline::route::{self, Recipient};
-use mixline::sphinx::Refusal;
+use mixline::sphinx::{Geometry, Refusal};
 use mixline::worker::drops::Reason;
 
 use simulation::{Event, Simulation};
-use testnet::Shape;
+use testnet::{Shape, WALL};
 
 const SENDER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, 1)), 5000);
 const RECIPIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, 2)), 5000);
@@ -271,4 +271,26 @@ fn a_message_to_a_mailbox_of_ones_own_that_is_just_being_opened_arrives() {
     simulation.run(simulation.now + Nanos::from_secs(10));
     let expected: Vec<_> = (1..=16).map(|host| vec![vec![host]]).collect();
     assert_eq!(simulation.received, expected);
+}
+
+#[test]
+fn a_client_keeps_its_consensus_when_the_packets_or_delays_of_another_differ() {
+    let mut simulation = connected(Conditions::default(), 1, 10);
+    let followed = simulation.consensus.clone();
+    let payload = followed.geometry().payload_bytes() + 1;
+    let shapes = [
+        Shape { geometry: Geometry::new(payload).expect("it is no limit"), ..Shape::default() },
+        Shape { delay_mean: followed.parameters().delay_mean + Nanos(1), ..Shape::default() },
+    ];
+    for shape in shapes {
+        let mut rng = Rng::from_seed([11; 32]);
+        let other = testnet::identities(&shape, WALL, &mut rng)[0].consensus.clone();
+        let client = &mut simulation.clients[0];
+        assert_eq!(client.follow(other), Err(ConnectionError::NetworkChanged));
+        assert_eq!(client.refusal(), Some(ConnectionError::NetworkChanged));
+        assert!(Arc::ptr_eq(client.consensus(), &followed));
+        assert_eq!(exchange(&mut simulation, 2).len(), 2);
+    }
+    let client = &mut simulation.clients[0];
+    assert_eq!((client.follow(followed), client.refusal()), (Ok(()), None));
 }

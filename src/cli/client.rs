@@ -45,7 +45,8 @@ pub(super) struct RunArguments {
     /// The gateway that keeps the mailbox, by name or identity; the configuration has the default.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
-    /// The invitation to enter by; the configuration has the default.
+    /// The invitation to enter by; the configuration has the default. Other users of this machine
+    /// can read a command line: prefer `client.invitation` there.
     #[arg(long, conflicts_with = "gateway")]
     invite: Option<Invitation>,
     /// The mailbox's key file, made if it is not there; the configuration has the default.

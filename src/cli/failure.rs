@@ -145,6 +145,7 @@ impl From<SpoolError> for Failure {
     fn from(error: SpoolError) -> Self {
         let status = match &error {
             SpoolError::InUse(_) => Status::TryAgain,
+            SpoolError::Exposed { .. } => Status::Permission,
             SpoolError::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 Status::Permission
             }

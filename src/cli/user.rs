@@ -27,14 +27,15 @@ use crate::pki::{Invitation, MailboxAddress};
 /// Messages of `send --lines` that are on their way at a time.
 const LINES_UNDER_WAY: usize = 64;
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(super) struct SendArguments {
     /// The client's configuration.
     file: PathBuf,
     /// The mailbox to send to: what `mixline address` printed there.
     #[arg(long)]
     to: MailboxAddress,
-    /// The message; without it, standard input is the message.
+    /// The message; without it, standard input is the message. Other users of this machine can
+    /// read a command line: prefer standard input.
     #[arg(long, conflicts_with = "lines")]
     message: Option<String>,
     /// Every line of standard input is a message, as JSON: {"base64": "..."}.
@@ -46,12 +47,20 @@ pub(super) struct SendArguments {
     /// The gateway to enter by, its name or identity; no daemon is used then.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
-    /// The invitation to enter by; no daemon is used then.
+    /// The invitation to enter by; no daemon is used then. Other users of this machine can read a
+    /// command line: prefer `client.invitation` in the configuration.
     #[arg(long, conflicts_with = "gateway")]
     invite: Option<Invitation>,
     /// Stop when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
+}
+
+impl std::fmt::Debug for SendArguments {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the message, the recipient and the invitation.
+        out.debug_struct("SendArguments").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -64,7 +73,8 @@ pub(super) struct ReceiveArguments {
     /// The gateway that keeps the mailbox, its name or identity; no daemon is used then.
     #[arg(long)]
     gateway: Option<GatewayChoice>,
-    /// The invitation to enter by; no daemon is used then.
+    /// The invitation to enter by; no daemon is used then. Other users of this machine can read a
+    /// command line: prefer `client.invitation` in the configuration.
     #[arg(long, conflicts_with = "gateway")]
     invite: Option<Invitation>,
     /// Stop after so many messages.
@@ -76,7 +86,8 @@ pub(super) struct ReceiveArguments {
     /// Print everything as JSON, one object a line.
     #[arg(long)]
     json: bool,
-    /// Print the bytes of messages as they are, and nothing else.
+    /// Print the bytes of messages as they are, and nothing else. Without, they are shown as text,
+    /// control characters but ends of lines and tabs spelled out.
     #[arg(long, conflicts_with = "json")]
     raw: bool,
     /// Stop when the process that started this one ends.
@@ -121,8 +132,10 @@ impl Session {
             }
         }
         let local = LocalDaemon::start(file, entry, reading)?;
-        let connection = local.connect(stop)?;
-        Ok(Session { connection, local: Some(local) })
+        match local.connect(stop) {
+            Ok(connection) => Ok(Session { connection, local: Some(local) }),
+            Err(failure) => local.stop().and(Err(failure)),
+        }
     }
 
     fn end(self) -> Result<(), Failure> {
@@ -143,9 +156,16 @@ pub(super) fn send(arguments: &SendArguments) -> Result<(), Failure> {
     let mut session = Session::open(files, entry, Reading::MailboxOrNone, &never)?;
     if arguments.lines {
         let Session { connection, local } = session;
-        send_lines(connection, arguments)?;
-        return local.map_or(Ok(()), LocalDaemon::stop);
+        let sent = send_lines(connection, arguments);
+        return sent.and(local.map_or(Ok(()), LocalDaemon::stop));
     }
+    let sent = send_one(&mut session.connection, arguments);
+    let ended = session.end();
+    sent.and(ended)
+}
+
+/// Sends one message and waits for what becomes of it.
+fn send_one(connection: &mut Connection, arguments: &SendArguments) -> Result<(), Failure> {
     let message = match &arguments.message {
         Some(message) => message.clone().into_bytes(),
         None => read_all()?,
@@ -154,13 +174,12 @@ pub(super) fn send(arguments: &SendArguments) -> Result<(), Failure> {
     if !std::io::stderr().is_terminal() {
         progress.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
-    let sent = session.connection.send(message, &arguments.to, arguments.deadline)?;
-    let outcome = session.connection.outcome_with(sent, |acknowledged, total| {
+    let sent = connection.send(message, &arguments.to, arguments.deadline)?;
+    let outcome = connection.outcome_with(sent, |acknowledged, total| {
         progress.set_length(total.into());
         progress.set_position(acknowledged.into());
     });
     progress.finish_and_clear();
-    session.end()?;
     match outcome? {
         Outcome::Delivered => Ok(()),
         Outcome::Failed { reason, text } => Err(Failure::new(status_of(reason), text)),
@@ -181,17 +200,19 @@ pub(super) fn receive(arguments: &ReceiveArguments) -> Result<(), Failure> {
         file.mailbox.clone_from(mailbox);
     }
     let mut session = Session::open((&file, &arguments.file), entry, Reading::Mailbox, &stop)?;
-    let address = session.connection.address()?;
+    let received = print_address(&mut session.connection, arguments)
+        .and_then(|()| receive_messages(&mut session.connection, arguments, &stop));
+    let ended = session.end();
+    received.and(ended)
+}
+
+fn print_address(connection: &mut Connection, arguments: &ReceiveArguments) -> Result<(), Failure> {
+    let address = connection.address()?;
     match arguments {
-        ReceiveArguments { raw: true, .. } => {}
-        ReceiveArguments { json: true, .. } => {
-            print(&format!("{{\"address\":\"{address}\"}}\n"))?;
-        }
-        _ => print(&format!("{address}\n"))?,
+        ReceiveArguments { raw: true, .. } => Ok(()),
+        ReceiveArguments { json: true, .. } => print(&format!("{{\"address\":\"{address}\"}}\n")),
+        _ => print(&format!("{address}\n")),
     }
-    let received = receive_messages(&mut session.connection, arguments, &stop);
-    session.end()?;
-    received
 }
 
 fn receive_messages(
@@ -246,7 +267,8 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
         return print(&format!("{text}\n"));
     }
     let state = match (&status.refusal, status.connected) {
-        (_, true) => "connected".to_owned(),
+        (None, true) => "connected".to_owned(),
+        (Some(refusal), true) => format!("connected; {refusal}"),
         (Some(refusal), false) => refusal.clone(),
         (None, false) => "not connected".to_owned(),
     };
@@ -361,6 +383,33 @@ fn print_message(message: &[u8], arguments: &ReceiveArguments) -> Result<(), Fai
             let line = Line { base64: BASE64.encode(message) };
             print(&format!("{}\n", serde_json::to_string(&line).unwrap_or_default()))
         }
-        _ => print(&format!("{}\n", String::from_utf8_lossy(message))),
+        _ => print(&format!("{}\n", printable(message))),
+    }
+}
+
+/// A message as text that does nothing to a terminal: strangers wrote it. Control characters but
+/// ends of lines and tabs are spelled out.
+fn printable(message: &[u8]) -> String {
+    let mut text = String::with_capacity(message.len());
+    for character in String::from_utf8_lossy(message).chars() {
+        match character {
+            '\n' | '\t' => text.push(character),
+            _ if character.is_control() => text.extend(character.escape_unicode()),
+            _ => text.push(character),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_shown_cannot_steer_a_terminal() {
+        let message = "gr\u{fc}n\n\ttab \x1b]0;title\x07 \u{9b}2J\r\x7f".as_bytes();
+        let shown = "gr\u{fc}n\n\ttab \\u{1b}]0;title\\u{7} \\u{9b}2J\\u{d}\\u{7f}";
+        assert_eq!(printable(message), shown);
+        assert_eq!(printable(&[b'a', 0xff]), "a\u{fffd}");
     }
 }

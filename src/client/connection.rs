@@ -28,6 +28,9 @@ pub enum ConnectionError {
     /// It does not accept the proof of possession.
     #[error("it refuses this mailbox: is this machine's clock right?")]
     MailboxRefused,
+    /// The network has another packet size or mean delay than the client was started with.
+    #[error("the network's packets or delays changed: restart this client")]
+    NetworkChanged,
 }
 
 /// What the link protocol must know of a network.

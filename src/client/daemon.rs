@@ -38,6 +38,8 @@ enum Notice {
     Arrived { id: VisitorId, stream: UnixStream, notices: Sender<Notice> },
     /// An application has ended, or sent what makes no sense.
     Gone { visitor: VisitorId, malformed: bool },
+    /// An application has read so much that it may be given another message.
+    Drained,
     /// An application asks for something.
     Call { visitor: VisitorId, request: Request },
     /// The network brought something.
@@ -52,8 +54,7 @@ enum Notice {
     Stop,
 }
 
-/// What the network's thread is told.
-#[derive(Debug)]
+/// What the network's thread is told. It is never printed: messages are in it.
 enum Order {
     /// Send a message, and give it up after `wait`.
     Send { ticket: Ticket, message: Vec<u8>, to: MailboxAddress, wait: Nanos },

@@ -1,15 +1,19 @@
-//! What a client sends and when: the schedule, and the packet for its next instant.
+//! What a client sends and when: the schedule, and the frame for its next instant.
 //!
-//! The packet is made as soon as the instant before has passed, so that how long it takes to make
-//! one, real or decoy, does not show in when it leaves.
+//! What leaves at an instant is chosen and made as soon as what left at the one before is with the
+//! kernel. So neither how long it takes to make it, be it real or a decoy, nor what comes in
+//! meanwhile shows in when it leaves.
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, UnixMicros};
 use crate::cover::{LoopCounts, Loops, Schedule, Stream, decoy};
 use crate::crypto::random::Rng;
+use crate::link::Frame;
 use crate::message::Outbox;
 use crate::pki::Consensus;
 use crate::route::{Recipient, RouteError};
 use crate::sphinx::Identifier;
+
+use super::mailbox::Mailbox;
 
 /// What a client has sent, by kind; sums only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,15 +35,18 @@ pub struct EmissionCounts {
 pub(super) struct Emitter {
     home: Recipient,
     schedule: Schedule,
-    frame: Vec<u8>,
     ready: Ready,
+    /// The packet that is ready, with its tail.
+    packet: Vec<u8>,
+    /// The control frame that is.
+    control: Vec<u8>,
     lets_messages_out: bool,
     loops: Loops,
     counts: EmissionCounts,
     rng: Rng,
 }
 
-/// What the frame holds for the next instant.
+/// What is ready for the next instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ready {
     Nothing,
@@ -47,6 +54,18 @@ enum Ready {
     Decoy,
     Loop(Identifier),
     Drop,
+    /// For the session with this handshake hash.
+    Control([u8; 32]),
+    Dummy,
+}
+
+/// What frames are made of.
+pub(super) struct Sources<'a> {
+    pub(super) consensus: &'a Consensus,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) mailbox: &'a mut Mailbox,
+    /// The handshake hash of the session.
+    pub(super) session: [u8; 32],
 }
 
 impl Emitter {
@@ -56,8 +75,9 @@ impl Emitter {
         Emitter {
             home,
             schedule: Schedule::client(&parameters.rates, rng.fork()),
-            frame: vec![0; consensus.geometry().frame_bytes()],
             ready: Ready::Nothing,
+            packet: vec![0; consensus.geometry().frame_bytes()],
+            control: Vec::new(),
             lets_messages_out: false,
             loops: Loops::new(parameters.delay_mean),
             counts: EmissionCounts::default(),
@@ -77,10 +97,10 @@ impl Emitter {
     }
 
     /// Begins, or goes on.
-    pub(super) fn start(&mut self, consensus: &Consensus, outbox: &mut Outbox, now: Nanos) {
+    pub(super) fn start(&mut self, sources: &mut Sources<'_>, now: Nanos, wall: UnixMicros) {
         if self.schedule.next_due() == Nanos::NEVER {
             self.schedule.start(now);
-            self.prepare(consensus, outbox, now);
+            self.prepare(sources, now, wall);
         }
     }
 
@@ -89,9 +109,9 @@ impl Emitter {
         self.schedule.stop();
     }
 
-    /// What the instant that has come is for, if one has.
-    pub(super) fn due(&mut self, now: Nanos) -> Option<Stream> {
-        self.schedule.due(now)
+    /// Whether an instant has come; what is ready is for it.
+    pub(super) fn is_due(&mut self, now: Nanos) -> bool {
+        self.schedule.due(now).is_some()
     }
 
     /// When the next instant comes.
@@ -99,25 +119,37 @@ impl Emitter {
         self.schedule.next_due()
     }
 
-    /// The packet that leaves now; nothing only in a network without decoys.
-    pub(super) fn launch(&mut self, now: Nanos) -> Option<&[u8]> {
+    /// What leaves now, in the session with handshake hash `session`; nothing only in a network
+    /// without decoys.
+    pub(super) fn launch(&mut self, session: &[u8; 32], now: Nanos) -> Option<(Frame, &[u8])> {
         match self.ready {
             Ready::Nothing => return None,
             Ready::Packet => self.counts.packets += 1,
             Ready::Decoy => self.counts.decoys += 1,
             Ready::Loop(identifier) => self.loops.launch(identifier, now),
             Ready::Drop => self.counts.drops += 1,
+            Ready::Control(of) if of == *session => {
+                self.counts.control += 1;
+                return Some((Frame::Control, &self.control));
+            }
+            // The mailbox asks afresh in a new session.
+            Ready::Control(_) | Ready::Dummy => {
+                self.counts.dummies += 1;
+                return Some((Frame::Dummy, &[]));
+            }
         }
-        Some(&self.frame)
+        Some((Frame::Sphinx, &self.packet))
     }
 
-    /// Makes the packet for the next instant.
-    pub(super) fn prepare(&mut self, consensus: &Consensus, outbox: &mut Outbox, now: Nanos) {
+    /// Makes what the next instant is for.
+    pub(super) fn prepare(&mut self, sources: &mut Sources<'_>, now: Nanos, wall: UnixMicros) {
+        let consensus = sources.consensus;
         let made = match self.schedule.next_stream() {
-            Some(Stream::Payload) => self.payload(consensus, outbox, now),
+            Some(Stream::Payload) => self.payload(consensus, sources.outbox, now),
             Some(Stream::Loop) => self.make_loop(consensus),
             Some(Stream::Drop) => self.drop_packet(consensus).map(|()| Ready::Drop),
-            Some(Stream::Control) | None => Ok(Ready::Nothing),
+            Some(Stream::Control) => Ok(self.control(sources, now, wall)),
+            None => Ok(Ready::Nothing),
         };
         self.ready = made.unwrap_or(Ready::Nothing);
     }
@@ -125,12 +157,6 @@ impl Emitter {
     /// Whether `identifier` is that of a loop, which then is back.
     pub(super) fn take_loop(&mut self, identifier: &Identifier, now: Nanos) -> bool {
         self.loops.take(identifier, now)
-    }
-
-    /// A control frame has left, an empty one or not.
-    pub(super) fn count_control(&mut self, empty: bool) {
-        let count = if empty { &mut self.counts.dummies } else { &mut self.counts.control };
-        *count += 1;
     }
 
     pub(super) fn counts(&self) -> EmissionCounts {
@@ -147,21 +173,32 @@ impl Emitter {
         outbox: &mut Outbox,
         now: Nanos,
     ) -> Result<Ready, RouteError> {
-        if self.lets_messages_out && outbox.next_packet(consensus, now, &mut self.frame) {
+        if self.lets_messages_out && outbox.next_packet(consensus, now, &mut self.packet) {
             return Ok(Ready::Packet);
         }
         if !consensus.parameters().rates.has_decoys() {
             return Ok(Ready::Nothing);
         }
-        outbox.decoy(consensus, now, &mut self.frame).map(|()| Ready::Decoy)
+        outbox.decoy(consensus, now, &mut self.packet).map(|()| Ready::Decoy)
     }
 
     fn make_loop(&mut self, consensus: &Consensus) -> Result<Ready, RouteError> {
-        let Emitter { home, rng, frame, .. } = self;
-        decoy::client_loop(consensus, home, rng, frame).map(Ready::Loop)
+        let Emitter { home, rng, packet, .. } = self;
+        decoy::client_loop(consensus, home, rng, packet).map(Ready::Loop)
     }
 
     fn drop_packet(&mut self, consensus: &Consensus) -> Result<(), RouteError> {
-        decoy::drop_packet(consensus, &self.home.gateway, &mut self.rng, &mut self.frame)
+        decoy::drop_packet(consensus, &self.home.gateway, &mut self.rng, &mut self.packet)
+    }
+    fn control(&mut self, sources: &mut Sources<'_>, now: Nanos, wall: UnixMicros) -> Ready {
+        let Sources { consensus, mailbox, session, .. } = sources;
+        match mailbox.request(session, now, wall) {
+            Some(body) => {
+                self.control = body;
+                Ready::Control(*session)
+            }
+            None if consensus.parameters().rates.has_decoys() => Ready::Dummy,
+            None => Ready::Nothing,
+        }
     }
 }

@@ -8,10 +8,11 @@
 //! | finished_order | record | id: the oldest are forgotten first |
 //! | last | - | the last record |
 //!
-//! The messages lie there as they will be read; the file belongs to the user alone.
+//! The messages lie there as they will be read; the file belongs to the user alone. What is taken
+//! away leaves its bytes in free pages until others are written over them.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use redb::backends::InMemoryBackend;
@@ -29,6 +30,7 @@ pub const LETTERS_MAX: u64 = 131_072;
 pub const FINISHED_MAX: u64 = 65_536;
 /// Bytes of unread messages at which no more are taken in: the mailbox then fills at the gateway.
 pub const UNREAD_BYTES_MAX: u64 = 1 << 30;
+const MODE_GROUP_AND_OTHERS: u32 = 0o077;
 /// Bytes of memory that the database keeps pages in.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -48,6 +50,15 @@ pub enum SpoolError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Others than its owner can open it.
+    #[error("{}: mode {mode:04o} lets others read messages: run `chmod 0600 {}`",
+        path.display(), path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// Another process has it open.
     #[error(
@@ -77,12 +88,16 @@ impl Spool {
     /// The spool in the file `path`, made if it is not there.
     ///
     /// # Errors
-    /// When it cannot be made or read, or another process has it open.
+    /// When it cannot be made or read, or another process or other users can.
     pub fn open(path: &Path) -> Result<Self, SpoolError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path);
-        let file = file.map_err(|source| SpoolError::File { path: path.to_path_buf(), source })?;
+        let failed = |source| SpoolError::File { path: path.to_path_buf(), source };
+        let file = options.open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+        if mode & MODE_GROUP_AND_OTHERS != 0 {
+            return Err(SpoolError::Exposed { path: path.to_path_buf(), mode });
+        }
         let mut builder = redb::Builder::new();
         match builder.set_cache_size(CACHE_BYTES).create_file(file) {
             Ok(database) => Self::with_tables(database),
@@ -287,5 +302,21 @@ mod tests {
         assert_eq!((spool.last().unwrap(), spool.unread().unwrap().len()), (2, 1));
         assert_eq!(spool.letters().unwrap().len(), 1);
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_others_can_open_is_refused() {
+        let name = format!("mixline-spool-exposed-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        drop(Spool::open(&path).unwrap());
+        let opened = [0o640, 0o604, 0o600].map(|mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            match Spool::open(&path) {
+                Err(SpoolError::Exposed { mode, .. }) => Err(mode),
+                spool => Ok(spool.is_ok()),
+            }
+        });
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(opened, [Err(0o640), Err(0o604), Ok(true)]);
     }
 }

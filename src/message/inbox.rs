@@ -14,7 +14,7 @@ pub use finished::FINISHED_MESSAGES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::envelope::{self, Part};
-use super::{MESSAGE_BYTES_MAX, MessageId, part_bytes};
+use super::{DEADLINE_MAX, MESSAGE_BYTES_MAX, MessageId, part_bytes};
 use crate::clock::Nanos;
 use crate::crypto::x25519;
 use crate::sphinx::Geometry;
@@ -23,8 +23,9 @@ use partial::{Addition, MESSAGE_OVERHEAD_BYTES, Partial};
 
 /// Bytes of all parts of unfinished messages at most, with what keeping them takes.
 pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long a message is kept of which no more parts come: a sender has given it up by then.
-pub const PARTIAL_SPAN_MAX: Nanos = Nanos::from_secs(24 * 60 * 60);
+/// How long a message is kept of which no more parts come: a day more than its sender may go on,
+/// so that no part is dropped of one that is yet reported as delivered.
+pub const PARTIAL_SPAN_MAX: Nanos = Nanos(DEADLINE_MAX.0 + 24 * 60 * 60 * 1_000_000_000);
 
 /// Bytes of a part's content in the default geometry.
 const CONTENT_BYTES: usize = part_bytes(Geometry::DEFAULT);
@@ -312,7 +313,17 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_which_no_more_comes_is_dropped_after_a_day() {
+    fn a_part_waits_for_the_last_one_as_long_as_any_sender_goes_on() {
+        let mut sender = Sender::new(7);
+        let mut inbox = sender.inbox();
+        inbox.take(1, &sender.seal([1; 16], &[1; 20], 0), NOW);
+        inbox.tick(NOW + DEADLINE_MAX);
+        let received = inbox.take(2, &sender.seal([1; 16], &[1; 20], 1), NOW + DEADLINE_MAX);
+        assert!(received.is_some());
+    }
+
+    #[test]
+    fn a_message_of_which_no_more_comes_is_dropped_in_the_end() {
         let mut sender = Sender::new(4);
         let mut inbox = sender.inbox();
         inbox.take(1, &sender.seal([1; 16], &[1; 30], 0), NOW);

@@ -27,6 +27,7 @@ pub(crate) struct Shape {
     pub(crate) messages_per_second: u32,
     /// All other rates.
     pub(crate) rates: Rates,
+    pub(crate) geometry: Geometry,
     /// The first two bytes of all addresses.
     pub(crate) subnet: [u8; 2],
 }
@@ -40,6 +41,7 @@ impl Default for Shape {
             delay_mean: Nanos::from_millis(100),
             messages_per_second: 200,
             rates: Rates::default(),
+            geometry: Geometry::DEFAULT,
             subnet: [10, 77],
         }
     }
@@ -122,7 +124,7 @@ fn consensus(
             layers: shape.layers,
             delay_mean: shape.delay_mean,
             rates: Rates { payload: Rate::per_second(shape.messages_per_second), ..shape.rates },
-            geometry: Geometry::DEFAULT,
+            geometry: shape.geometry,
         },
         mixes: descriptors[..mixes].iter().enumerate().map(placed).collect(),
         gateways: descriptors[mixes..].to_vec(),

@@ -14,7 +14,7 @@ use crate::client::Record;
 use crate::client::protocol::{Answer, Call, Reason, Reply, Request, Status};
 use crate::client::spool::{Spool, SpoolError};
 use crate::clock::{self, Nanos};
-use crate::message::{Event, Failure, MessageId, SubmitError};
+use crate::message::{DEADLINE_MAX, Event, Failure, MessageId, SubmitError};
 use crate::pki::MailboxAddress;
 
 /// Applications at a time.
@@ -25,8 +25,6 @@ const RECEIVES_MAX: usize = 16;
 const SENDS_MAX: usize = 4096;
 /// Notices that share one write.
 const BATCH_NOTICES_MAX: usize = 1024;
-/// The longest deadline of a message.
-const DEADLINE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 
 /// A request that is answered later: whose, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +123,8 @@ impl Desk {
             Notice::Event(event) => self.event(&event),
             Notice::Submitted { ticket, taken } => self.submitted(ticket, taken),
             Notice::Report { ticket, report } => self.report(ticket, &report),
-            Notice::Stop => {}
+            // What may be given now is given after all notices.
+            Notice::Drained | Notice::Stop => {}
         }
     }
 
@@ -171,7 +170,8 @@ impl Desk {
     }
 
     fn send(&mut self, ticket: Ticket, to: &str, message: Vec<u8>, deadline_ms: u64) {
-        if !(1..=DEADLINE_MS_MAX).contains(&deadline_ms) {
+        let wait = Nanos::from_millis(deadline_ms);
+        if wait == Nanos::ZERO || wait > DEADLINE_MAX {
             return self.refuse(ticket, Reason::BadDeadline, "a deadline of 1 ms to 7 days");
         }
         let to = match to.parse() {
@@ -184,7 +184,6 @@ impl Desk {
             return self.refuse(ticket, Reason::QueueFull, text);
         }
         guest.sends += 1;
-        let wait = Nanos::from_millis(deadline_ms);
         self.orders.give(Order::Send { ticket, message, to, wait });
     }
 
@@ -309,16 +308,17 @@ impl Desk {
         Ok(())
     }
 
-    /// Gives messages to readers, both in their order.
+    /// Gives messages to readers, both in their order. One that has not read what it was given
+    /// is passed over until it has.
     fn give(&mut self) -> Result<(), SpoolError> {
         while let Some(&number) = self.unread.first()
-            && let Some((until, ticket)) = self.readers.pop_front()
+            && let Some(place) = self.readers.iter().position(|(_, ticket)| self.has_room(ticket))
         {
             let Some(message) = self.spool.message(number)? else {
                 self.unread.remove(&number);
-                self.readers.push_front((until, ticket));
                 continue;
             };
+            let Some((_, ticket)) = self.readers.remove(place) else { continue };
             if let Some(guest) = self.guests.get_mut(&ticket.visitor) {
                 self.unread.remove(&number);
                 guest.reading.insert(number);
@@ -329,11 +329,16 @@ impl Desk {
         Ok(())
     }
 
-    /// Tells readers for whom nothing came in time.
+    fn has_room(&self, ticket: &Ticket) -> bool {
+        self.guests.get(&ticket.visitor).is_some_and(|guest| guest.visitor.has_room())
+    }
+
+    /// Tells readers for whom nothing came in time; not those that have yet to read what did.
     fn dismiss(&mut self, now: Nanos) {
-        let (late, rest) = self.readers.drain(..).partition(|(until, _)| *until <= now);
+        let readers = std::mem::take(&mut self.readers);
+        let is_late = |(until, ticket): &(Nanos, Ticket)| *until <= now && self.has_room(ticket);
+        let (late, rest): (VecDeque<_>, VecDeque<_>) = readers.into_iter().partition(is_late);
         self.readers = rest;
-        let late: VecDeque<(Nanos, Ticket)> = late;
         for (_, ticket) in late {
             if let Some(guest) = self.guests.get_mut(&ticket.visitor) {
                 guest.receives -= 1;
@@ -343,7 +348,8 @@ impl Desk {
     }
 
     fn next_due(&self) -> Nanos {
-        self.readers.iter().map(|(until, _)| *until).min().unwrap_or(Nanos::NEVER)
+        let readers = self.readers.iter().filter(|(_, ticket)| self.has_room(ticket));
+        readers.map(|(until, _)| *until).min().unwrap_or(Nanos::NEVER)
     }
 
     fn refuse(&mut self, ticket: Ticket, reason: Reason, text: impl ToString) {
@@ -365,5 +371,58 @@ impl Desk {
             guest.visitor.answer(&Answer { id: 0, reply });
         }
         self.orders.give(Order::Stop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::protocol::{self, Request};
+    use crate::crypto::random::Rng;
+    use crate::io::wake;
+    use crate::message::{MESSAGE_BYTES_MAX, Received};
+    use crate::pki::{MailboxKeys, NodeId};
+
+    #[test]
+    fn as_many_messages_as_may_be_asked_for_reach_an_application_however_long_they_are() {
+        let mut spool = Spool::in_memory().unwrap();
+        for number in 1..=6 {
+            let bytes = vec![number; MESSAGE_BYTES_MAX];
+            let received = Received { id: [number; 16], bytes, letters: vec![] };
+            let record = Record::Message { number: number.into(), received };
+            spool.commit(&[record], &[]).unwrap();
+        }
+        let address = MailboxKeys::generate(&mut Rng::from_seed([1; 32])).address(NodeId([2; 32]));
+        let orders = Orders { sender: mpsc::channel().0, waker: wake::pair().unwrap().1 };
+        let desk = Desk::new(address, spool, orders).unwrap();
+        let (notices, heard) = mpsc::channel();
+        let desk = std::thread::spawn(move || desk.run(&heard));
+        let (mut ours, stream) = UnixStream::pair().unwrap();
+        let arrived = Notice::Arrived { id: VisitorId(1), stream, notices: notices.clone() };
+        notices.send(arrived).unwrap();
+
+        protocol::greet(&mut ours).unwrap();
+        for id in 1..=7 {
+            let request = Request { id, call: Call::Receive { wait_ms: 0 } };
+            protocol::say(&mut ours, &protocol::encode(&request)).unwrap();
+        }
+        // All requests are at the desk before anything is read.
+        std::thread::sleep(Duration::from_millis(300));
+        for id in 1..=7 {
+            let body = protocol::read_frame(&mut ours).unwrap().expect("the connection stands");
+            let answer: Answer = protocol::decode(&body).unwrap();
+            assert_eq!(answer.id, id);
+            let number = match answer.reply {
+                Reply::Message { number, .. } => number,
+                _ => 7,
+            };
+            assert_eq!(number, u64::from(id));
+        }
+        notices.send(Notice::Stop).unwrap();
+        desk.join().unwrap().unwrap();
     }
 }

@@ -67,7 +67,11 @@ impl<P: Port> Network<P> {
                 }
                 Order::Kept(last) => self.client.kept(last),
                 Order::Report(ticket) => self.report(ticket),
-                Order::Follow(consensus) => self.client.follow(consensus),
+                Order::Follow(consensus) => {
+                    if let Err(error) = self.client.follow(consensus) {
+                        tracing::error!("{error}");
+                    }
+                }
                 Order::Stop => return false,
             }
         }

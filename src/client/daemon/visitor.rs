@@ -11,6 +11,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::Notice;
 use crate::client::protocol::{self, Answer, BODY_BYTES_MAX, Request};
 
@@ -20,6 +22,9 @@ const WRITE_MAX: Duration = Duration::from_secs(10);
 const GREETING_MAX: Duration = Duration::from_secs(10);
 /// Bytes of answers that wait for one application, at most: three of the longest.
 const BACKLOG_BYTES_MAX: usize = 3 * BODY_BYTES_MAX;
+/// Bytes that wait above which no message is added: they would soon be too many, though the
+/// application reads.
+const ROOM_BACKLOG_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 /// Names an application's connection within this daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +34,7 @@ pub(super) struct VisitorId(pub(super) u64);
 /// the connection ends.
 #[derive(Debug)]
 pub(super) struct Visitor {
-    answers: Sender<Vec<u8>>,
+    answers: Sender<Zeroizing<Vec<u8>>>,
     backlog_bytes: Arc<AtomicUsize>,
     /// Lets the next request in: there is never more than one at the desk.
     next: SyncSender<()>,
@@ -51,7 +56,7 @@ impl Visitor {
         let (next, permits) = mpsc::sync_channel(1);
         let backlog_bytes = Arc::new(AtomicUsize::new(0));
         let (reader, writer) = (stream.try_clone()?, stream.try_clone()?);
-        let backlog = backlog_bytes.clone();
+        let backlog = Backlog { bytes: backlog_bytes.clone(), notices: notices.clone() };
         thread::Builder::new()
             .name("application-out".into())
             .spawn(move || write(writer, &answers_to_write, &backlog))?;
@@ -64,9 +69,15 @@ impl Visitor {
 
     /// Puts an answer in line; whether the application still reads.
     pub(super) fn answer(&self, answer: &Answer) -> bool {
-        let frame = protocol::encode(answer);
+        let frame = Zeroizing::new(protocol::encode(answer));
         let waiting = self.backlog_bytes.fetch_add(frame.len(), Ordering::Relaxed);
         waiting <= BACKLOG_BYTES_MAX && self.answers.send(frame).is_ok()
+    }
+
+    /// Whether a message may be added to what it has not read. If not, the desk hears
+    /// [`Notice::Drained`] when it may.
+    pub(super) fn has_room(&self) -> bool {
+        self.backlog_bytes.load(Ordering::Relaxed) <= ROOM_BACKLOG_BYTES_MAX
     }
 
     /// Lets the next request in.
@@ -81,14 +92,31 @@ impl Visitor {
     }
 }
 
+/// What waits for an application, as its writer sees it.
+struct Backlog {
+    bytes: Arc<AtomicUsize>,
+    notices: Sender<Notice>,
+}
+
+impl Backlog {
+    /// So much of it was written.
+    fn shrink(&self, bytes: usize) {
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if before > ROOM_BACKLOG_BYTES_MAX && before - bytes <= ROOM_BACKLOG_BYTES_MAX {
+            // A desk that is gone has nothing to add.
+            let _ = self.notices.send(Notice::Drained);
+        }
+    }
+}
+
 /// Writes answers until there are no more; then the connection ends.
-fn write(mut stream: UnixStream, answers: &Receiver<Vec<u8>>, backlog_bytes: &AtomicUsize) {
+fn write(mut stream: UnixStream, answers: &Receiver<Zeroizing<Vec<u8>>>, backlog: &Backlog) {
     let mut greeted = stream.write_all(&protocol::PREAMBLE);
     while greeted.is_ok()
         && let Ok(frame) = answers.recv()
     {
         greeted = stream.write_all(&frame);
-        backlog_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
+        backlog.shrink(frame.len());
     }
     // It is gone already, or it goes now.
     let _ = stream.shutdown(Shutdown::Both);
@@ -119,7 +147,7 @@ fn read(
     }
     loop {
         let body = match protocol::read_frame(&mut stream) {
-            Ok(Some(body)) => body,
+            Ok(Some(body)) => Zeroizing::new(body),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(protocol::Malformed);
             }
