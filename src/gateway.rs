@@ -7,6 +7,7 @@
 
 mod downlink;
 mod letters;
+mod openings;
 pub mod pacing;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -93,18 +94,21 @@ pub struct Counts {
     pub frames: Counter,
     /// Control frames that made no sense.
     pub bad_control: Counter,
+    /// Openings of mailboxes that came too fast or were too many, and were not looked at.
+    pub openings_ignored: Counter,
 }
 
 impl Counts {
     /// What was refused, by reason; but not what was garbled: who changes a packet on purpose
     /// must not be told where it came out.
-    pub fn drops(&self) -> [(&'static str, u64); 5] {
+    pub fn drops(&self) -> [(&'static str, u64); 6] {
         [
             ("unknown_mailbox", self.unknown_mailbox.value()),
             ("mailbox_full", self.mailbox_full.value()),
             ("overloaded", self.overloaded.value()),
             ("replies_lost", self.replies_lost.value()),
             ("bad_control", self.bad_control.value()),
+            ("openings_ignored", self.openings_ignored.value()),
         ]
     }
 }
@@ -130,6 +134,8 @@ pub struct Gateway {
     /// Names orders, and clients: a link's next client is another one.
     serial: u64,
     objects: HashMap<[u8; 32], Arc<[u8]>>,
+    /// The time of the last tick, which is not long ago while there are clients.
+    now: Nanos,
     sweep_at: Nanos,
     outgoing: VecDeque<Outgoing>,
     counts: Arc<Counts>,
@@ -148,6 +154,7 @@ impl Gateway {
             pending: HashMap::new(),
             serial: 0,
             objects: HashMap::new(),
+            now: Nanos::ZERO,
             sweep_at: Nanos::ZERO,
             outgoing: VecDeque::new(),
             counts: Arc::default(),
@@ -200,6 +207,7 @@ impl Gateway {
     /// A client has arrived on `link`: its schedule begins.
     pub fn client_arrived(&mut self, link: LinkIndex, now: Nanos) {
         self.client_gone(link);
+        self.now = now;
         self.serial += 1;
         self.clients.insert(link, Downlink::new(self.serial));
         self.schedule.add(link, now, &mut self.rng);
@@ -242,6 +250,7 @@ impl Gateway {
 
     /// Takes what the store has done, and lets leave what is due.
     pub fn tick(&mut self, now: Nanos, wall: UnixMicros) {
+        self.now = now;
         if now >= self.sweep_at {
             self.sweep_at = now + SWEEP_EVERY;
             self.order(Request::Sweep, None, wall);
@@ -291,14 +300,22 @@ impl Gateway {
         open: &MailboxOpen,
         wall: UnixMicros,
     ) {
-        let Some(serial) = self.clients.get(&link).map(Downlink::serial) else { return };
+        let Some(client) = self.clients.get_mut(&link) else { return };
         let MailboxOpen { request, mailbox, expiry_s, .. } = *open;
+        if !client.openings.admits(&mailbox, self.now) {
+            return self.counts.openings_ignored.add(1);
+        }
+        let serial = client.serial();
         if expiry_s <= wall.as_secs() || mailbox == DISCARD || !is_proven(open, session) {
             let code = Outcome::Refused.code();
             return self.answer(link, &Item::Result { request, code });
         }
         let pending = Pending::Open { link, serial, request, mailbox };
-        self.order(Request::Open(mailbox), Some(pending), wall);
+        if self.order(Request::Open(mailbox), Some(pending), wall)
+            && let Some(client) = self.clients.get_mut(&link)
+        {
+            client.openings.begin(mailbox);
+        }
     }
 
     fn acknowledge(&mut self, link: LinkIndex, cursor: u64, wall: UnixMicros) {
@@ -331,9 +348,11 @@ impl Gateway {
                 self.placed(&mailbox, reply, placed);
             }
             (Pending::Open { link, serial, request, mailbox }, outcome) => {
-                if self.clients.get(&link).map(Downlink::serial) != Some(serial) {
+                let client = self.clients.get_mut(&link);
+                let Some(client) = client.filter(|client| client.serial() == serial) else {
                     return;
-                }
+                };
+                client.openings.end();
                 let code = match outcome {
                     Opened { acknowledged } => {
                         self.opened(link, mailbox, acknowledged);
@@ -492,10 +511,15 @@ mod tests {
     }
 
     fn open(gateway: &mut Gateway, session: &[u8; 32]) {
-        let mut request =
-            MailboxOpen { request: 3, mailbox: mailbox(), expiry_s: 2000, signature: [0; 64] };
-        request.signature = keys().signing.sign(b"", &request.statement(&SESSION));
-        gateway.control(CLIENT, session, &Item::MailboxOpen(request).to_body(), WALL);
+        gateway.control(CLIENT, session, &opening(&keys()), WALL);
+    }
+
+    /// A request to open the mailbox of `keys`, with proof.
+    fn opening(keys: &MailboxKeys) -> Vec<u8> {
+        let mailbox = keys.signing.public();
+        let mut request = MailboxOpen { request: 3, mailbox, expiry_s: 2000, signature: [0; 64] };
+        request.signature = keys.signing.sign(b"", &request.statement(&SESSION));
+        Item::MailboxOpen(request).to_body()
     }
 
     /// What leaves until `until`, and when.
@@ -577,6 +601,29 @@ mod tests {
         gateway.client_arrived(CLIENT, Nanos::ZERO);
         open(&mut gateway, &SESSION);
         assert_eq!(results(&mut gateway), [Outcome::Done.code()]);
+    }
+
+    #[test]
+    fn one_client_makes_two_mailboxes_however_often_it_asks() {
+        let mut gateway = gateway(2);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        let keys = |seed| MailboxKeys::generate(&mut Rng::from_seed([seed; 32]));
+        let body: Vec<u8> = (0..12).flat_map(|seed| opening(&keys(seed))).collect();
+        let mut now = Nanos::ZERO;
+        for second in 1..=5 {
+            gateway.control(CLIENT, &SESSION, &body, WALL);
+            run(&mut gateway, &mut now, Nanos::from_secs(second));
+            // The next frame begins with another mailbox.
+            gateway.control(CLIENT, &SESSION, &body[body.len() / 12..], WALL);
+            run(&mut gateway, &mut now, Nanos::from_secs(second) + Nanos::from_millis(500));
+        }
+        assert!(gateway.counts().openings_ignored.value() >= 100);
+        for seed in 0..12 {
+            deliver(&mut gateway, keys(seed).signing.public(), &letter(seed, b"a"));
+        }
+        run(&mut gateway, &mut now, Nanos::from_secs(6));
+        assert!((1..=2).contains(&gateway.counts().stored.value()));
+        assert!(gateway.counts().unknown_mailbox.value() >= 10);
     }
 
     #[test]

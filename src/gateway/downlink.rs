@@ -11,6 +11,7 @@ use crate::link::{Delivery, Frame};
 use crate::sphinx::Identifier;
 
 use super::letters::Letters;
+use super::openings::Openings;
 
 /// Answers and replies that wait at most: what a few seconds of sending bring back.
 const ANSWERS_MAX: usize = 512;
@@ -22,6 +23,8 @@ const REQUESTS_MAX: usize = 16;
 pub(super) struct Downlink {
     serial: u64,
     answers: VecDeque<(Frame, Vec<u8>)>,
+    /// The mailboxes that it opened.
+    pub(super) openings: Openings,
     /// Its mailbox, if one is open.
     pub(super) letters: Option<Letters>,
     requests: VecDeque<ObjectGet>,
@@ -38,7 +41,13 @@ pub(super) struct Next {
 impl Downlink {
     /// Nothing waits for the client that `serial` names.
     pub(super) fn new(serial: u64) -> Self {
-        Downlink { serial, answers: VecDeque::new(), letters: None, requests: VecDeque::new() }
+        Downlink {
+            serial,
+            answers: VecDeque::new(),
+            openings: Openings::default(),
+            letters: None,
+            requests: VecDeque::new(),
+        }
     }
 
     /// Which of all clients this is.

@@ -28,6 +28,9 @@ const LETTER_HEAD_BYTES: usize = HASH_BYTES + 8;
 /// How long a body is remembered once its letter has gone: a sender that heard no
 /// acknowledgement sends again, and by then the owner may have fetched it.
 const REMEMBERED_S: u64 = 600;
+/// How long a mailbox that never held a letter stays without being opened: whoever makes many
+/// does not take their places from others for long.
+const UNUSED_EXPIRY_S: u64 = 86_400;
 /// Letters of one mailbox that one sweep forgets, so that no commit waits long.
 const SWEPT_LETTERS_MAX: u64 = 1024;
 
@@ -296,6 +299,8 @@ impl<'t> Group<'t> {
     ) -> Result<(), redb::Error> {
         let Some(&shelf) = self.shelves.get(mailbox) else { return Ok(()) };
         if shelf.letters() == 0 {
+            let unused_oldest_s = now_s.saturating_sub(UNUSED_EXPIRY_S);
+            let oldest_s = if shelf.last == 0 { oldest_s.max(unused_oldest_s) } else { oldest_s };
             if shelf.opened_s < oldest_s {
                 self.shelves.remove(mailbox);
                 self.mailboxes.remove(mailbox)?;
@@ -469,6 +474,20 @@ mod tests {
             commit(&mut database, hour * 3000, vec![Request::Sweep, Request::Open(BOX)]);
         }
         assert_eq!(placed(&commit(&mut database, 12_001, vec![put(b"a")])), [Placed::Stored]);
+    }
+
+    #[test]
+    fn a_mailbox_without_a_letter_ever_goes_after_a_day() {
+        let options = Options { expiry: Duration::from_secs(30 * UNUSED_EXPIRY_S), ..LIMITS };
+        let mut database = Database::in_memory(options).unwrap();
+        let other = [2; 32];
+        let requests = vec![Request::Open(BOX), Request::Open(other), put(b"a"), acknowledge(1)];
+        commit(&mut database, 0, requests);
+        let put_other = || Request::Put { mailbox: other, body: (*b"b").into() };
+        commit(&mut database, UNUSED_EXPIRY_S / 2, vec![Request::Sweep]);
+        commit(&mut database, UNUSED_EXPIRY_S + 1, vec![Request::Sweep]);
+        let outcomes = commit(&mut database, UNUSED_EXPIRY_S + 1, vec![put(b"c"), put_other()]);
+        assert_eq!(placed(&outcomes), [Placed::Stored, Placed::UnknownMailbox]);
     }
 
     #[test]
