@@ -116,9 +116,21 @@ impl Counts {
 /// What waits for the store.
 #[derive(Debug)]
 enum Pending {
-    Body { mailbox: Mailbox, reply: Option<Box<ReplyBlock>> },
-    Open { link: LinkIndex, serial: u64, request: u32, mailbox: Mailbox },
-    Page { link: LinkIndex, serial: u64 },
+    Body {
+        mailbox: Mailbox,
+        reply: Option<Box<ReplyBlock>>,
+    },
+    Open {
+        link: LinkIndex,
+        serial: u64,
+        request: u32,
+        mailbox: Mailbox,
+    },
+    /// Of the letters that `serial` names.
+    Page {
+        link: LinkIndex,
+        serial: u64,
+    },
 }
 
 /// The part of a node that serves users.
@@ -131,7 +143,8 @@ pub struct Gateway {
     links: HashMap<Mailbox, LinkIndex>,
     schedule: Schedule,
     pending: HashMap<u64, Pending>,
-    /// Names orders, and clients: a link's next client is another one.
+    /// Names orders, clients and readings: a link's next client is another one, and a mailbox
+    /// that is opened again is read from its beginning.
     serial: u64,
     objects: HashMap<[u8; 32], Arc<[u8]>>,
     /// The time of the last tick, which is not long ago while there are clients.
@@ -364,10 +377,7 @@ impl Gateway {
                 self.answer(link, &Item::Result { request, code });
             }
             (Pending::Page { link, serial }, Letters { acknowledged, letters }) => {
-                let client = self.clients.get_mut(&link);
-                if let Some(client) = client.filter(|client| client.serial() == serial)
-                    && let Some(reader) = &mut client.letters
-                {
+                if let Some(reader) = self.letters(link).filter(|it| it.serial() == serial) {
                     reader.take_page(acknowledged, letters, now);
                 }
             }
@@ -403,7 +413,8 @@ impl Gateway {
         if let Some(older) = replaced.and_then(|older| self.clients.get_mut(&older)) {
             older.letters = None;
         }
-        let letters = Letters::new(mailbox, acknowledged, self.resend_after());
+        self.serial += 1;
+        let letters = Letters::new(self.serial, mailbox, acknowledged, self.resend_after());
         let Some(client) = self.clients.get_mut(&link) else { return };
         let before = client.letters.replace(letters);
         if let Some(before) = before.filter(|before| *before.mailbox() != mailbox) {
@@ -419,10 +430,8 @@ impl Gateway {
 
     /// Reads letters before their turn comes, so that no turn waits for the disk.
     fn read_ahead(&mut self, link: LinkIndex, now: Nanos, wall: UnixMicros) {
-        let Some(client) = self.clients.get_mut(&link) else { return };
-        let serial = client.serial();
-        let Some(letters) = &mut client.letters else { return };
-        let mailbox = *letters.mailbox();
+        let Some(letters) = self.letters(link) else { return };
+        let (serial, mailbox) = (letters.serial(), *letters.mailbox());
         let Some(after) = letters.wanted(now) else { return };
         let request = Request::Read { mailbox, after, letters_max: letters::PAGE_LETTERS };
         if !self.order(request, Some(Pending::Page { link, serial }), wall)
@@ -643,6 +652,34 @@ mod tests {
         gateway.deliver(&mailbox(), [4; 16], &[5; 1024], WALL);
         assert_eq!(gateway.counts().replies.value(), 1);
         assert_eq!(gateway.counts().replies_lost.value(), 1);
+    }
+
+    #[test]
+    fn a_page_that_was_ordered_before_the_mailbox_was_opened_again_is_not_taken_for_a_newer_one() {
+        let mut gateway = gateway(300);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        let mut now = Nanos::ZERO;
+        run(&mut gateway, &mut now, Nanos(1));
+        for number in 0..200_u64 {
+            deliver(&mut gateway, mailbox(), &letter(0, &number.to_le_bytes()));
+        }
+        run(&mut gateway, &mut now, Nanos::from_secs(2));
+        open(&mut gateway, &SESSION);
+        let is_page = |pending: &Pending| matches!(pending, Pending::Page { .. });
+        while !gateway.pending.values().any(is_page) {
+            gateway.send_next(CLIENT, now);
+            gateway.read_ahead(CLIENT, now, WALL);
+        }
+        std::iter::from_fn(|| gateway.poll()).for_each(drop);
+        let left = run(&mut gateway, &mut now, Nanos::from_secs(3));
+        let numbers = left.iter().filter_map(|(_, outgoing)| match outgoing {
+            Outgoing::Frame { frame: Frame::Deliver, body, .. } => {
+                Some(Delivery::decode(body).unwrap().number)
+            }
+            _ => None,
+        });
+        assert_eq!(numbers.take(3).collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     #[test]

@@ -145,7 +145,7 @@ mod tests {
         let mut downlink = Downlink::new(1);
         let objects = HashMap::from([([5; 32], Arc::from(&[6; 25][..]))]);
         downlink.ask(ObjectGet { request: 9, hash: [5; 32], offset: 0, count: 2 });
-        let mut letters = Letters::new([1; 32], 0, Nanos::from_secs(1));
+        let mut letters = Letters::new(1, [1; 32], 0, Nanos::from_secs(1));
         assert_eq!(letters.wanted(Nanos::ZERO), Some(0));
         letters.take_page(0, vec![Letter { number: 1, body: [7; 3].into() }], Nanos::ZERO);
         downlink.letters = Some(letters);

@@ -20,6 +20,7 @@ const AT_HAND_MIN: usize = 16;
 /// One mailbox's letters.
 #[derive(Debug)]
 pub(super) struct Letters {
+    serial: u64,
     mailbox: Mailbox,
     resend_after: Nanos,
     /// Everything up to this letter has arrived.
@@ -36,9 +37,15 @@ pub(super) struct Letters {
 }
 
 impl Letters {
-    /// The letters behind `acknowledged`.
-    pub(super) fn new(mailbox: Mailbox, acknowledged: u64, resend_after: Nanos) -> Self {
+    /// The letters behind `acknowledged`, in the reading that `serial` names.
+    pub(super) fn new(
+        serial: u64,
+        mailbox: Mailbox,
+        acknowledged: u64,
+        resend_after: Nanos,
+    ) -> Self {
         Letters {
+            serial,
             mailbox,
             resend_after,
             acknowledged,
@@ -48,6 +55,11 @@ impl Letters {
             at_hand: VecDeque::new(),
             sent: BTreeMap::new(),
         }
+    }
+
+    /// Which reading of a mailbox this is: a page that another one wanted says nothing here.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Whose they are.
@@ -176,7 +188,7 @@ mod tests {
     #[test]
     fn no_more_than_a_window_is_on_its_way() {
         let shelf = Shelf { count: 1000, acknowledged: 0 };
-        let mut letters = Letters::new([1; 32], 0, RESEND);
+        let mut letters = Letters::new(1, [1; 32], 0, RESEND);
         let sent = shelf.send(&mut letters, Nanos::ZERO);
         assert_eq!(sent, (1..=256).collect::<Vec<_>>());
         assert_eq!(letters.acknowledge(100), Some(100));
@@ -188,7 +200,7 @@ mod tests {
     #[test]
     fn only_what_has_not_arrived_is_sent_again() {
         let shelf = Shelf { count: 10, acknowledged: 0 };
-        let mut letters = Letters::new([1; 32], 0, RESEND);
+        let mut letters = Letters::new(1, [1; 32], 0, RESEND);
         assert_eq!(shelf.send(&mut letters, Nanos::ZERO).len(), 10);
         letters.acknowledge(3);
         letters.arrived_ahead(&Ahead::of(3, [5, 6, 9]));
@@ -199,7 +211,7 @@ mod tests {
     #[test]
     fn a_new_letter_is_sent_when_it_comes_and_one_that_expired_is_passed_over() {
         let mut shelf = Shelf { count: 2, acknowledged: 0 };
-        let mut letters = Letters::new([1; 32], 0, RESEND);
+        let mut letters = Letters::new(1, [1; 32], 0, RESEND);
         assert_eq!(shelf.send(&mut letters, Nanos::ZERO), [1, 2]);
         shelf.count = 3;
         assert_eq!(shelf.send(&mut letters, Nanos::ZERO), [0; 0]);
@@ -212,7 +224,7 @@ mod tests {
     #[test]
     fn a_cursor_ahead_of_what_was_sent_forgets_nothing_unseen() {
         let shelf = Shelf { count: 5, acknowledged: 0 };
-        let mut letters = Letters::new([1; 32], 0, RESEND);
+        let mut letters = Letters::new(1, [1; 32], 0, RESEND);
         assert_eq!(letters.acknowledge(5), None);
         assert_eq!(shelf.send(&mut letters, Nanos::ZERO).len(), 5);
         assert_eq!(letters.acknowledge(u64::MAX), Some(5));
