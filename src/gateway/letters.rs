@@ -1,8 +1,8 @@
 //! The letters of one mailbox on their way to its owner: read ahead, sent, sent again.
 //!
 //! Letters are read from the store in pages and go through in order of their numbers. Whatever has
-//! waited too long for its acknowledgement makes the reading begin again; what is then still on
-//! its way, or has arrived ahead of a missing one, is passed over.
+//! waited too long for its acknowledgement is read again, from the oldest such letter on; what is
+//! then still on its way, or has arrived ahead of a missing one, is passed over.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -25,7 +25,7 @@ pub(super) struct Letters {
     resend_after: Nanos,
     /// Everything up to this letter has arrived.
     acknowledged: u64,
-    /// Everything up to this letter was read.
+    /// Everything up to this letter was read once.
     read: u64,
     /// Whether there may be letters behind what was read.
     more: bool,
@@ -77,8 +77,11 @@ impl Letters {
         if self.reading || self.at_hand.len() >= AT_HAND_MIN {
             return None;
         }
-        if self.at_hand.is_empty() && self.sent.values().any(|again_at| *again_at <= now) {
-            (self.read, self.more) = (self.acknowledged, true);
+        if self.at_hand.is_empty()
+            && let Some((overdue, _)) = self.sent.iter().find(|(_, again_at)| **again_at <= now)
+        {
+            self.reading = true;
+            return Some(overdue - 1);
         }
         let in_window = self.read < self.acknowledged + WINDOW_LETTERS;
         self.reading = self.more && in_window;
@@ -93,7 +96,11 @@ impl Letters {
     /// Takes the page that was wanted; everything up to `acknowledged` is gone from the store.
     pub(super) fn take_page(&mut self, acknowledged: u64, page: Vec<Letter>, now: Nanos) {
         self.reading = false;
-        self.more = page.len() >= PAGE_LETTERS;
+        if page.len() < PAGE_LETTERS {
+            self.more = false;
+        } else if page.last().is_some_and(|letter| letter.number >= self.read) {
+            self.more = true;
+        }
         self.forget(acknowledged);
         for letter in page {
             if letter.number > self.acknowledged + WINDOW_LETTERS {
@@ -206,6 +213,30 @@ mod tests {
         letters.arrived_ahead(&Ahead::of(3, [5, 6, 9]));
         assert_eq!(shelf.send(&mut letters, Nanos::from_millis(999)), [0; 0]);
         assert_eq!(shelf.send(&mut letters, Nanos::from_millis(1000)), [4, 7, 8, 10]);
+    }
+
+    #[test]
+    fn holes_far_apart_cost_a_page_each_and_nothing_is_read_between_them() {
+        let shelf = Shelf { count: 256, acknowledged: 0 };
+        let mut letters = Letters::new(1, [1; 32], 0, RESEND);
+        assert_eq!(shelf.send(&mut letters, Nanos::ZERO).len(), 256);
+        let holes = [2, 3, 90, 200];
+        let ahead = (1..=256).filter(|number| !holes.contains(number));
+        letters.acknowledge(1);
+        letters.arrived_ahead(&Ahead::of(0, ahead));
+        let now = Nanos::from_secs(1);
+        let (mut reads, mut sent) = (vec![], vec![]);
+        for _ in 0..10 {
+            if let Some(after) = letters.wanted(now) {
+                reads.push(after);
+                let page = (after + 1..=shelf.count).take(PAGE_LETTERS);
+                let page = page.map(|number| Letter { number, body: [1].into() });
+                letters.take_page(0, page.collect(), now);
+            }
+            sent.extend(letters.next(now).map(|(letter, _)| letter.number));
+        }
+        assert_eq!(sent, holes);
+        assert_eq!(reads, [1, 89, 199]);
     }
 
     #[test]
