@@ -18,7 +18,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use crate::clock::{Nanos, UnixMicros};
 use crate::crypto::random::Rng;
 use crate::link::control::{Item, Items, MailboxOpen, Outcome};
-use crate::link::{Frame, LinkIndex};
+use crate::link::{Delivery, Frame, LinkIndex};
 use crate::metrics::Counter;
 use crate::pki::Rates;
 use crate::route::content::{Content, DISCARD, Receipt, ReplyBlock};
@@ -26,7 +26,7 @@ use crate::sphinx::{Destination, Identifier, payload};
 use crate::store::{self, Mailbox, Order, Placed, Request, Store, StoreError};
 
 use downlink::Downlink;
-use letters::Letters;
+use letters::{Letters, Limits};
 use pacing::Schedule;
 
 /// How often what is too old is looked for.
@@ -90,6 +90,8 @@ pub struct Counts {
     pub replies_lost: Counter,
     /// Deliveries of letters, again ones too.
     pub letters_sent: Counter,
+    /// Letters that are longer than what a frame holds now, and were dropped.
+    pub letters_too_long: Counter,
     /// Frames sent to clients, dummies too.
     pub frames: Counter,
     /// Control frames that made no sense.
@@ -101,13 +103,14 @@ pub struct Counts {
 impl Counts {
     /// What was refused, by reason; but not what was garbled: who changes a packet on purpose
     /// must not be told where it came out.
-    pub fn drops(&self) -> [(&'static str, u64); 6] {
+    pub fn drops(&self) -> [(&'static str, u64); 7] {
         [
             ("unknown_mailbox", self.unknown_mailbox.value()),
             ("mailbox_full", self.mailbox_full.value()),
             ("overloaded", self.overloaded.value()),
             ("replies_lost", self.replies_lost.value()),
             ("bad_control", self.bad_control.value()),
+            ("letters_too_long", self.letters_too_long.value()),
             ("openings_ignored", self.openings_ignored.value()),
         ]
     }
@@ -150,6 +153,8 @@ pub struct Gateway {
     /// The time of the last tick, which is not long ago while there are clients.
     now: Nanos,
     sweep_at: Nanos,
+    /// Where the store, too busy when it was asked, may forget mailboxes up to.
+    unforgotten: BTreeMap<Mailbox, u64>,
     outgoing: VecDeque<Outgoing>,
     counts: Arc<Counts>,
 }
@@ -169,6 +174,7 @@ impl Gateway {
             objects: HashMap::new(),
             now: Nanos::ZERO,
             sweep_at: Nanos::ZERO,
+            unforgotten: BTreeMap::new(),
             outgoing: VecDeque::new(),
             counts: Arc::default(),
         }
@@ -248,6 +254,7 @@ impl Gateway {
                     if let Some(letters) = self.letters(link) {
                         letters.arrived_ahead(&numbers);
                     }
+                    self.acknowledge_arrived(link, wall);
                 }
                 Ok(Item::ObjectGet(request)) => {
                     if let Some(client) = self.clients.get_mut(&link) {
@@ -268,8 +275,13 @@ impl Gateway {
             self.sweep_at = now + SWEEP_EVERY;
             self.order(Request::Sweep, None, wall);
         }
+        let mut has_room = false;
         while let Some(completion) = self.store.completed() {
-            self.complete(completion, now);
+            has_room = true;
+            self.complete(completion, now, wall);
+        }
+        if has_room {
+            self.forget_again(wall);
         }
         while let Some(link) = self.schedule.pop(now, &mut self.rng) {
             self.read_ahead(link, now, wall);
@@ -335,7 +347,36 @@ impl Gateway {
         let Some(letters) = self.letters(link) else { return };
         if let Some(cursor) = letters.acknowledge(cursor) {
             let mailbox = *letters.mailbox();
-            self.order(Request::Acknowledge { mailbox, cursor }, None, wall);
+            self.forget(mailbox, cursor, wall);
+        }
+        self.acknowledge_arrived(link, wall);
+    }
+
+    /// Lets go what need not be acknowledged by its owner.
+    fn acknowledge_arrived(&mut self, link: LinkIndex, wall: UnixMicros) {
+        let Some(letters) = self.letters(link) else { return };
+        if let Some(cursor) = letters.acknowledge_arrived() {
+            let mailbox = *letters.mailbox();
+            self.forget(mailbox, cursor, wall);
+        }
+    }
+
+    /// Has the store forget a mailbox's letters up to `cursor`, later if it is too busy: clients
+    /// do not say twice what was acknowledged.
+    fn forget(&mut self, mailbox: Mailbox, cursor: u64, wall: UnixMicros) {
+        if !self.order(Request::Acknowledge { mailbox, cursor }, None, wall) {
+            let latest = self.unforgotten.entry(mailbox).or_default();
+            *latest = cursor.max(*latest);
+        }
+    }
+
+    /// Asks the store again that was too busy, and by now has done something.
+    fn forget_again(&mut self, wall: UnixMicros) {
+        while let Some((mailbox, cursor)) = self.unforgotten.pop_first() {
+            self.forget(mailbox, cursor, wall);
+            if self.unforgotten.contains_key(&mailbox) {
+                return;
+            }
         }
     }
 
@@ -353,7 +394,7 @@ impl Gateway {
         true
     }
 
-    fn complete(&mut self, completion: store::Completion, now: Nanos) {
+    fn complete(&mut self, completion: store::Completion, now: Nanos, wall: UnixMicros) {
         use store::Outcome::{Letters, Opened, Placed, StoreFull};
         let Some(pending) = self.pending.remove(&completion.ticket) else { return };
         match (pending, completion.outcome) {
@@ -378,7 +419,9 @@ impl Gateway {
             }
             (Pending::Page { link, serial }, Letters { acknowledged, letters }) => {
                 if let Some(reader) = self.letters(link).filter(|it| it.serial() == serial) {
-                    reader.take_page(acknowledged, letters, now);
+                    let too_long = reader.take_page(acknowledged, letters, now);
+                    self.counts.letters_too_long.add(too_long);
+                    self.acknowledge_arrived(link, wall);
                 }
             }
             _ => {}
@@ -414,7 +457,11 @@ impl Gateway {
             older.letters = None;
         }
         self.serial += 1;
-        let letters = Letters::new(self.serial, mailbox, acknowledged, self.resend_after());
+        let limits = Limits {
+            resend_after: self.resend_after(),
+            letter_bytes_max: self.options.body_bytes_max.saturating_sub(Delivery::HEADER_BYTES),
+        };
+        let letters = Letters::new(self.serial, mailbox, acknowledged, limits);
         let Some(client) = self.clients.get_mut(&link) else { return };
         let before = client.letters.replace(letters);
         if let Some(before) = before.filter(|before| *before.mailbox() != mailbox) {
@@ -476,11 +523,11 @@ fn is_proven(request: &MailboxOpen, session: &[u8; 32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::Delivery;
     use crate::pki::{MailboxKeys, Rate};
     use crate::sphinx::Surb;
     use crate::sphinx::surb::SURB_BYTES;
     use crate::store::InlineStore;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const WALL: UnixMicros = UnixMicros::from_secs(1000);
     const SESSION: [u8; 32] = [8; 32];
@@ -680,6 +727,72 @@ mod tests {
             _ => None,
         });
         assert_eq!(numbers.take(3).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_letter_of_a_larger_payload_than_todays_is_dropped_and_holds_up_nothing() {
+        let mut gateway = gateway(10);
+        gateway.options.body_bytes_max = Delivery::HEADER_BYTES + 10;
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        run(&mut gateway, &mut Nanos(0), Nanos(1));
+        for body in [&[1; 11][..], &[2; 10]] {
+            deliver(&mut gateway, mailbox(), &letter(0, body));
+        }
+        let delivered = frames(&mut gateway, |frame, body| {
+            let delivery = Delivery::decode(body).ok().filter(|_| frame == Frame::Deliver)?;
+            Some((delivery.number, delivery.behind))
+        });
+        assert_eq!(delivered[0], (2, 0));
+        assert!(delivered.iter().all(|(number, _)| *number == 2));
+        assert_eq!(gateway.counts().letters_too_long.value(), 1);
+    }
+
+    /// A store that takes nothing while it is busy.
+    #[derive(Debug)]
+    struct Narrow {
+        store: InlineStore,
+        is_busy: Arc<AtomicBool>,
+    }
+
+    impl Store for Narrow {
+        fn submit(&mut self, order: Order) -> Result<(), Order> {
+            match self.is_busy.load(Ordering::Relaxed) {
+                true => Err(order),
+                false => self.store.submit(order),
+            }
+        }
+
+        fn completed(&mut self) -> Option<store::Completion> {
+            self.store.completed()
+        }
+
+        fn failure(&mut self) -> Option<StoreError> {
+            self.store.failure()
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_that_finds_the_store_busy_is_not_lost() {
+        let mut gateway = gateway(1);
+        let is_busy = Arc::new(AtomicBool::new(false));
+        let limits = store::Options { letters_max: 1, ..store::Options::default() };
+        let store = InlineStore::new(limits).unwrap();
+        gateway.store = Box::new(Narrow { store, is_busy: is_busy.clone() });
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        let mut now = Nanos::ZERO;
+        run(&mut gateway, &mut now, Nanos(1));
+        deliver(&mut gateway, mailbox(), &letter(0, b"a"));
+        run(&mut gateway, &mut now, Nanos::from_secs(1));
+        is_busy.store(true, Ordering::Relaxed);
+        gateway.control(CLIENT, &SESSION, &Item::MailboxAck(1).to_body(), WALL);
+        is_busy.store(false, Ordering::Relaxed);
+        run(&mut gateway, &mut now, Nanos::from_secs(20));
+        deliver(&mut gateway, mailbox(), &letter(0, b"b"));
+        run(&mut gateway, &mut now, Nanos::from_secs(21));
+        assert_eq!(gateway.counts().mailbox_full.value(), 0, "the first letter made room");
+        assert_eq!(gateway.counts().stored.value(), 2);
     }
 
     #[test]

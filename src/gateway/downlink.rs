@@ -177,15 +177,18 @@ fn encode(delivery: &Delivery<'_>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::letters::Limits;
     use crate::link::control::Items;
     use crate::store::Letter;
+
+    const LIMITS: Limits = Limits { resend_after: Nanos::from_secs(1), letter_bytes_max: 1024 };
 
     #[test]
     fn replies_letters_and_objects_take_turns() {
         let mut downlink = Downlink::new(1);
         let objects = HashMap::from([([5; 32], Arc::from(&[6; 25][..]))]);
         downlink.ask(ObjectGet { request: 9, hash: [5; 32], offset: 0, count: 2 });
-        let mut letters = Letters::new(1, [1; 32], 0, Nanos::from_secs(1));
+        let mut letters = Letters::new(1, [1; 32], 0, LIMITS);
         assert_eq!(letters.wanted(Nanos::ZERO), Some(0));
         letters.take_page(0, vec![Letter { number: 1, body: [7; 3].into() }], Nanos::ZERO);
         downlink.letters = Some(letters);
@@ -210,7 +213,7 @@ mod tests {
         let mut downlink = Downlink::new(1);
         let objects = HashMap::from([([5; 32], Arc::from(&[6; 400][..]))]);
         (0..REPLIES_MAX).for_each(|_| assert!(downlink.push_reply([3; 16], &[4; 10])));
-        let mut letters = Letters::new(1, [1; 32], 0, Nanos::from_secs(1));
+        let mut letters = Letters::new(1, [1; 32], 0, LIMITS);
         assert_eq!(letters.wanted(Nanos::ZERO), Some(0));
         let page = (1..=10).map(|number| Letter { number, body: [7; 3].into() });
         letters.take_page(0, page.collect(), Nanos::ZERO);
