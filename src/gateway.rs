@@ -5,8 +5,10 @@
 //! are taken at the next [`Gateway::tick`]. What leaves for a client leaves by a schedule
 //! ([`pacing`]) that knows nothing of its mailbox.
 
+mod counts;
 mod downlink;
 mod letters;
+mod openings;
 pub mod pacing;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -17,15 +19,15 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use crate::clock::{Nanos, UnixMicros};
 use crate::crypto::random::Rng;
 use crate::link::control::{Item, Items, MailboxOpen, Outcome};
-use crate::link::{Frame, LinkIndex};
-use crate::metrics::Counter;
+use crate::link::{Delivery, Frame, LinkIndex};
 use crate::pki::Rates;
 use crate::route::content::{Content, DISCARD, Receipt, ReplyBlock};
 use crate::sphinx::{Destination, Identifier, payload};
 use crate::store::{self, Mailbox, Order, Placed, Request, Store, StoreError};
 
+pub use counts::Counts;
 use downlink::Downlink;
-use letters::Letters;
+use letters::{Letters, Limits};
 use pacing::Schedule;
 
 /// How often what is too old is looked for.
@@ -64,57 +66,24 @@ pub enum Outgoing {
     Reply(Box<ReplyBlock>, Receipt),
 }
 
-/// What the gateway counted; the control thread writes, any thread may read.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Bodies stored in a mailbox.
-    pub stored: Counter,
-    /// Bodies that had been there before.
-    pub duplicates: Counter,
-    /// Bodies for nobody: decoys.
-    pub discarded: Counter,
-    /// Bodies for a mailbox that is full.
-    pub mailbox_full: Counter,
-    /// Bodies for a mailbox that nobody opened here.
-    pub unknown_mailbox: Counter,
-    /// Payloads changed on their way, or without the form of one.
-    pub garbled: Counter,
-    /// Bodies, and requests of clients, that found the store too busy.
-    pub overloaded: Counter,
-    /// Reply blocks released.
-    pub acknowledged: Counter,
-    /// Replies queued for a client.
-    pub replies: Counter,
-    /// Replies for a client that was not there, or had too many waiting.
-    pub replies_lost: Counter,
-    /// Deliveries of letters, again ones too.
-    pub letters_sent: Counter,
-    /// Frames sent to clients, dummies too.
-    pub frames: Counter,
-    /// Control frames that made no sense.
-    pub bad_control: Counter,
-}
-
-impl Counts {
-    /// What was refused, by reason; but not what was garbled: who changes a packet on purpose
-    /// must not be told where it came out.
-    pub fn drops(&self) -> [(&'static str, u64); 5] {
-        [
-            ("unknown_mailbox", self.unknown_mailbox.value()),
-            ("mailbox_full", self.mailbox_full.value()),
-            ("overloaded", self.overloaded.value()),
-            ("replies_lost", self.replies_lost.value()),
-            ("bad_control", self.bad_control.value()),
-        ]
-    }
-}
-
 /// What waits for the store.
 #[derive(Debug)]
 enum Pending {
-    Body { mailbox: Mailbox, reply: Option<Box<ReplyBlock>> },
-    Open { link: LinkIndex, serial: u64, request: u32, mailbox: Mailbox },
-    Page { link: LinkIndex, serial: u64 },
+    Body {
+        mailbox: Mailbox,
+        reply: Option<Box<ReplyBlock>>,
+    },
+    Open {
+        link: LinkIndex,
+        serial: u64,
+        request: u32,
+        mailbox: Mailbox,
+    },
+    /// Of the letters that `serial` names.
+    Page {
+        link: LinkIndex,
+        serial: u64,
+    },
 }
 
 /// The part of a node that serves users.
@@ -127,10 +96,15 @@ pub struct Gateway {
     links: HashMap<Mailbox, LinkIndex>,
     schedule: Schedule,
     pending: HashMap<u64, Pending>,
-    /// Names orders, and clients: a link's next client is another one.
+    /// Names orders, clients and readings: a link's next client is another one, and a mailbox
+    /// that is opened again is read from its beginning.
     serial: u64,
     objects: HashMap<[u8; 32], Arc<[u8]>>,
+    /// The time of the last tick, which is not long ago while there are clients.
+    now: Nanos,
     sweep_at: Nanos,
+    /// Where the store, too busy when it was asked, may forget mailboxes up to.
+    unforgotten: BTreeMap<Mailbox, u64>,
     outgoing: VecDeque<Outgoing>,
     counts: Arc<Counts>,
 }
@@ -148,7 +122,9 @@ impl Gateway {
             pending: HashMap::new(),
             serial: 0,
             objects: HashMap::new(),
+            now: Nanos::ZERO,
             sweep_at: Nanos::ZERO,
+            unforgotten: BTreeMap::new(),
             outgoing: VecDeque::new(),
             counts: Arc::default(),
         }
@@ -200,6 +176,7 @@ impl Gateway {
     /// A client has arrived on `link`: its schedule begins.
     pub fn client_arrived(&mut self, link: LinkIndex, now: Nanos) {
         self.client_gone(link);
+        self.now = now;
         self.serial += 1;
         self.clients.insert(link, Downlink::new(self.serial));
         self.schedule.add(link, now, &mut self.rng);
@@ -227,6 +204,7 @@ impl Gateway {
                     if let Some(letters) = self.letters(link) {
                         letters.arrived_ahead(&numbers);
                     }
+                    self.acknowledge_arrived(link, wall);
                 }
                 Ok(Item::ObjectGet(request)) => {
                     if let Some(client) = self.clients.get_mut(&link) {
@@ -242,12 +220,18 @@ impl Gateway {
 
     /// Takes what the store has done, and lets leave what is due.
     pub fn tick(&mut self, now: Nanos, wall: UnixMicros) {
+        self.now = now;
         if now >= self.sweep_at {
             self.sweep_at = now + SWEEP_EVERY;
             self.order(Request::Sweep, None, wall);
         }
+        let mut has_room = false;
         while let Some(completion) = self.store.completed() {
-            self.complete(completion, now);
+            has_room = true;
+            self.complete(completion, now, wall);
+        }
+        if has_room {
+            self.forget_again(wall);
         }
         while let Some(link) = self.schedule.pop(now, &mut self.rng) {
             self.read_ahead(link, now, wall);
@@ -291,21 +275,58 @@ impl Gateway {
         open: &MailboxOpen,
         wall: UnixMicros,
     ) {
-        let Some(serial) = self.clients.get(&link).map(Downlink::serial) else { return };
+        let Some(client) = self.clients.get_mut(&link) else { return };
         let MailboxOpen { request, mailbox, expiry_s, .. } = *open;
+        if !client.openings.admits(&mailbox, self.now) {
+            return self.counts.openings_ignored.add(1);
+        }
+        let serial = client.serial();
         if expiry_s <= wall.as_secs() || mailbox == DISCARD || !is_proven(open, session) {
             let code = Outcome::Refused.code();
             return self.answer(link, &Item::Result { request, code });
         }
         let pending = Pending::Open { link, serial, request, mailbox };
-        self.order(Request::Open(mailbox), Some(pending), wall);
+        if self.order(Request::Open(mailbox), Some(pending), wall)
+            && let Some(client) = self.clients.get_mut(&link)
+        {
+            client.openings.begin(mailbox);
+        }
     }
 
     fn acknowledge(&mut self, link: LinkIndex, cursor: u64, wall: UnixMicros) {
         let Some(letters) = self.letters(link) else { return };
         if let Some(cursor) = letters.acknowledge(cursor) {
             let mailbox = *letters.mailbox();
-            self.order(Request::Acknowledge { mailbox, cursor }, None, wall);
+            self.forget(mailbox, cursor, wall);
+        }
+        self.acknowledge_arrived(link, wall);
+    }
+
+    /// Lets go what need not be acknowledged by its owner.
+    fn acknowledge_arrived(&mut self, link: LinkIndex, wall: UnixMicros) {
+        let Some(letters) = self.letters(link) else { return };
+        if let Some(cursor) = letters.acknowledge_arrived() {
+            let mailbox = *letters.mailbox();
+            self.forget(mailbox, cursor, wall);
+        }
+    }
+
+    /// Has the store forget a mailbox's letters up to `cursor`, later if it is too busy: clients
+    /// do not say twice what was acknowledged.
+    fn forget(&mut self, mailbox: Mailbox, cursor: u64, wall: UnixMicros) {
+        if !self.order(Request::Acknowledge { mailbox, cursor }, None, wall) {
+            let latest = self.unforgotten.entry(mailbox).or_default();
+            *latest = cursor.max(*latest);
+        }
+    }
+
+    /// Asks the store again that was too busy, and by now has done something.
+    fn forget_again(&mut self, wall: UnixMicros) {
+        while let Some((mailbox, cursor)) = self.unforgotten.pop_first() {
+            self.forget(mailbox, cursor, wall);
+            if self.unforgotten.contains_key(&mailbox) {
+                return;
+            }
         }
     }
 
@@ -323,7 +344,7 @@ impl Gateway {
         true
     }
 
-    fn complete(&mut self, completion: store::Completion, now: Nanos) {
+    fn complete(&mut self, completion: store::Completion, now: Nanos, wall: UnixMicros) {
         use store::Outcome::{Letters, Opened, Placed, StoreFull};
         let Some(pending) = self.pending.remove(&completion.ticket) else { return };
         match (pending, completion.outcome) {
@@ -331,9 +352,11 @@ impl Gateway {
                 self.placed(&mailbox, reply, placed);
             }
             (Pending::Open { link, serial, request, mailbox }, outcome) => {
-                if self.clients.get(&link).map(Downlink::serial) != Some(serial) {
+                let client = self.clients.get_mut(&link);
+                let Some(client) = client.filter(|client| client.serial() == serial) else {
                     return;
-                }
+                };
+                client.openings.end();
                 let code = match outcome {
                     Opened { acknowledged } => {
                         self.opened(link, mailbox, acknowledged);
@@ -345,11 +368,10 @@ impl Gateway {
                 self.answer(link, &Item::Result { request, code });
             }
             (Pending::Page { link, serial }, Letters { acknowledged, letters }) => {
-                let client = self.clients.get_mut(&link);
-                if let Some(client) = client.filter(|client| client.serial() == serial)
-                    && let Some(reader) = &mut client.letters
-                {
-                    reader.take_page(acknowledged, letters, now);
+                if let Some(reader) = self.letters(link).filter(|it| it.serial() == serial) {
+                    let too_long = reader.take_page(acknowledged, letters, now);
+                    self.counts.letters_too_long.add(too_long);
+                    self.acknowledge_arrived(link, wall);
                 }
             }
             _ => {}
@@ -384,7 +406,12 @@ impl Gateway {
         if let Some(older) = replaced.and_then(|older| self.clients.get_mut(&older)) {
             older.letters = None;
         }
-        let letters = Letters::new(mailbox, acknowledged, self.resend_after());
+        self.serial += 1;
+        let limits = Limits {
+            resend_after: self.resend_after(),
+            letter_bytes_max: self.options.body_bytes_max.saturating_sub(Delivery::HEADER_BYTES),
+        };
+        let letters = Letters::new(self.serial, mailbox, acknowledged, limits);
         let Some(client) = self.clients.get_mut(&link) else { return };
         let before = client.letters.replace(letters);
         if let Some(before) = before.filter(|before| *before.mailbox() != mailbox) {
@@ -400,10 +427,8 @@ impl Gateway {
 
     /// Reads letters before their turn comes, so that no turn waits for the disk.
     fn read_ahead(&mut self, link: LinkIndex, now: Nanos, wall: UnixMicros) {
-        let Some(client) = self.clients.get_mut(&link) else { return };
-        let serial = client.serial();
-        let Some(letters) = &mut client.letters else { return };
-        let mailbox = *letters.mailbox();
+        let Some(letters) = self.letters(link) else { return };
+        let (serial, mailbox) = (letters.serial(), *letters.mailbox());
         let Some(after) = letters.wanted(now) else { return };
         let request = Request::Read { mailbox, after, letters_max: letters::PAGE_LETTERS };
         if !self.order(request, Some(Pending::Page { link, serial }), wall)
@@ -448,11 +473,11 @@ fn is_proven(request: &MailboxOpen, session: &[u8; 32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::Delivery;
     use crate::pki::{MailboxKeys, Rate};
     use crate::sphinx::Surb;
     use crate::sphinx::surb::SURB_BYTES;
     use crate::store::InlineStore;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const WALL: UnixMicros = UnixMicros::from_secs(1000);
     const SESSION: [u8; 32] = [8; 32];
@@ -492,10 +517,15 @@ mod tests {
     }
 
     fn open(gateway: &mut Gateway, session: &[u8; 32]) {
-        let mut request =
-            MailboxOpen { request: 3, mailbox: mailbox(), expiry_s: 2000, signature: [0; 64] };
-        request.signature = keys().signing.sign(b"", &request.statement(&SESSION));
-        gateway.control(CLIENT, session, &Item::MailboxOpen(request).to_body(), WALL);
+        gateway.control(CLIENT, session, &opening(&keys()), WALL);
+    }
+
+    /// A request to open the mailbox of `keys`, with proof.
+    fn opening(keys: &MailboxKeys) -> Vec<u8> {
+        let mailbox = keys.signing.public();
+        let mut request = MailboxOpen { request: 3, mailbox, expiry_s: 2000, signature: [0; 64] };
+        request.signature = keys.signing.sign(b"", &request.statement(&SESSION));
+        Item::MailboxOpen(request).to_body()
     }
 
     /// What leaves until `until`, and when.
@@ -580,6 +610,29 @@ mod tests {
     }
 
     #[test]
+    fn one_client_makes_two_mailboxes_however_often_it_asks() {
+        let mut gateway = gateway(2);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        let keys = |seed| MailboxKeys::generate(&mut Rng::from_seed([seed; 32]));
+        let body: Vec<u8> = (0..12).flat_map(|seed| opening(&keys(seed))).collect();
+        let mut now = Nanos::ZERO;
+        for second in 1..=5 {
+            gateway.control(CLIENT, &SESSION, &body, WALL);
+            run(&mut gateway, &mut now, Nanos::from_secs(second));
+            // The next frame begins with another mailbox.
+            gateway.control(CLIENT, &SESSION, &body[body.len() / 12..], WALL);
+            run(&mut gateway, &mut now, Nanos::from_secs(second) + Nanos::from_millis(500));
+        }
+        assert!(gateway.counts().openings_ignored.value() >= 100);
+        for seed in 0..12 {
+            deliver(&mut gateway, keys(seed).signing.public(), &letter(seed, b"a"));
+        }
+        run(&mut gateway, &mut now, Nanos::from_secs(6));
+        assert!((1..=2).contains(&gateway.counts().stored.value()));
+        assert!(gateway.counts().unknown_mailbox.value() >= 10);
+    }
+
+    #[test]
     fn letters_and_replies_reach_the_owner_and_a_reply_only_while_it_is_there() {
         let mut gateway = gateway(10);
         gateway.client_arrived(CLIENT, Nanos::ZERO);
@@ -596,6 +649,100 @@ mod tests {
         gateway.deliver(&mailbox(), [4; 16], &[5; 1024], WALL);
         assert_eq!(gateway.counts().replies.value(), 1);
         assert_eq!(gateway.counts().replies_lost.value(), 1);
+    }
+
+    #[test]
+    fn a_page_that_was_ordered_before_the_mailbox_was_opened_again_is_not_taken_for_a_newer_one() {
+        let mut gateway = gateway(300);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        let mut now = Nanos::ZERO;
+        run(&mut gateway, &mut now, Nanos(1));
+        for number in 0..200_u64 {
+            deliver(&mut gateway, mailbox(), &letter(0, &number.to_le_bytes()));
+        }
+        run(&mut gateway, &mut now, Nanos::from_secs(2));
+        open(&mut gateway, &SESSION);
+        let is_page = |pending: &Pending| matches!(pending, Pending::Page { .. });
+        while !gateway.pending.values().any(is_page) {
+            gateway.send_next(CLIENT, now);
+            gateway.read_ahead(CLIENT, now, WALL);
+        }
+        std::iter::from_fn(|| gateway.poll()).for_each(drop);
+        let left = run(&mut gateway, &mut now, Nanos::from_secs(3));
+        let numbers = left.iter().filter_map(|(_, outgoing)| match outgoing {
+            Outgoing::Frame { frame: Frame::Deliver, body, .. } => {
+                Some(Delivery::decode(body).unwrap().number)
+            }
+            _ => None,
+        });
+        assert_eq!(numbers.take(3).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_letter_of_a_larger_payload_than_todays_is_dropped_and_holds_up_nothing() {
+        let mut gateway = gateway(10);
+        gateway.options.body_bytes_max = Delivery::HEADER_BYTES + 10;
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        run(&mut gateway, &mut Nanos(0), Nanos(1));
+        for body in [&[1; 11][..], &[2; 10]] {
+            deliver(&mut gateway, mailbox(), &letter(0, body));
+        }
+        let delivered = frames(&mut gateway, |frame, body| {
+            let delivery = Delivery::decode(body).ok().filter(|_| frame == Frame::Deliver)?;
+            Some((delivery.number, delivery.behind))
+        });
+        assert_eq!(delivered[0], (2, 0));
+        assert!(delivered.iter().all(|(number, _)| *number == 2));
+        assert_eq!(gateway.counts().letters_too_long.value(), 1);
+    }
+
+    /// A store that takes nothing while it is busy.
+    #[derive(Debug)]
+    struct Narrow {
+        store: InlineStore,
+        is_busy: Arc<AtomicBool>,
+    }
+
+    impl Store for Narrow {
+        fn submit(&mut self, order: Order) -> Result<(), Order> {
+            match self.is_busy.load(Ordering::Relaxed) {
+                true => Err(order),
+                false => self.store.submit(order),
+            }
+        }
+
+        fn completed(&mut self) -> Option<store::Completion> {
+            self.store.completed()
+        }
+
+        fn failure(&mut self) -> Option<StoreError> {
+            self.store.failure()
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_that_finds_the_store_busy_is_not_lost() {
+        let mut gateway = gateway(1);
+        let is_busy = Arc::new(AtomicBool::new(false));
+        let limits = store::Options { letters_max: 1, ..store::Options::default() };
+        let store = InlineStore::new(limits).unwrap();
+        gateway.store = Box::new(Narrow { store, is_busy: is_busy.clone() });
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        let mut now = Nanos::ZERO;
+        run(&mut gateway, &mut now, Nanos(1));
+        deliver(&mut gateway, mailbox(), &letter(0, b"a"));
+        run(&mut gateway, &mut now, Nanos::from_secs(1));
+        is_busy.store(true, Ordering::Relaxed);
+        gateway.control(CLIENT, &SESSION, &Item::MailboxAck(1).to_body(), WALL);
+        is_busy.store(false, Ordering::Relaxed);
+        run(&mut gateway, &mut now, Nanos::from_secs(20));
+        deliver(&mut gateway, mailbox(), &letter(0, b"b"));
+        run(&mut gateway, &mut now, Nanos::from_secs(21));
+        assert_eq!(gateway.counts().mailbox_full.value(), 0, "the first letter made room");
+        assert_eq!(gateway.counts().stored.value(), 2);
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub struct Options {
     pub letters_max: u64,
     /// Bytes that the letters of one mailbox have at most.
     pub bytes_max: u64,
-    /// How long a letter waits; how long an empty mailbox that nobody opens stays.
+    /// How long a letter waits; how long an empty mailbox that nobody opens stays, a day at most
+    /// if it never held a letter.
     pub expiry: Duration,
 }
 

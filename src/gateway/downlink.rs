@@ -1,4 +1,5 @@
-//! What one client is to get, and in which order: answers, letters, objects.
+//! What one client is to get, and in which order: answers, then replies, letters and objects in
+//! turn.
 //!
 //! Everything is bounded; what does not fit is dropped, as on the wire, and asked for again.
 
@@ -11,9 +12,12 @@ use crate::link::{Delivery, Frame};
 use crate::sphinx::Identifier;
 
 use super::letters::Letters;
+use super::openings::Openings;
 
-/// Answers and replies that wait at most: what a few seconds of sending bring back.
-const ANSWERS_MAX: usize = 512;
+/// Answers that wait at most: a client has few questions.
+const ANSWERS_MAX: usize = 16;
+/// Replies that wait at most: what a few seconds of sending bring back.
+const REPLIES_MAX: usize = 512;
 /// Requests for objects that wait at most.
 const REQUESTS_MAX: usize = 16;
 
@@ -21,10 +25,34 @@ const REQUESTS_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct Downlink {
     serial: u64,
-    answers: VecDeque<(Frame, Vec<u8>)>,
+    answers: VecDeque<Vec<u8>>,
+    replies: VecDeque<Vec<u8>>,
+    /// The mailboxes that it opened.
+    pub(super) openings: Openings,
     /// Its mailbox, if one is open.
     pub(super) letters: Option<Letters>,
     requests: VecDeque<ObjectGet>,
+    turn: Kind,
+}
+
+/// What takes turns when several kinds wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Reply,
+    Letter,
+    Object,
+}
+
+impl Kind {
+    const COUNT: usize = 3;
+
+    fn next(self) -> Kind {
+        match self {
+            Kind::Reply => Kind::Letter,
+            Kind::Letter => Kind::Object,
+            Kind::Object => Kind::Reply,
+        }
+    }
 }
 
 /// A frame whose turn has come.
@@ -38,7 +66,15 @@ pub(super) struct Next {
 impl Downlink {
     /// Nothing waits for the client that `serial` names.
     pub(super) fn new(serial: u64) -> Self {
-        Downlink { serial, answers: VecDeque::new(), letters: None, requests: VecDeque::new() }
+        Downlink {
+            serial,
+            answers: VecDeque::new(),
+            replies: VecDeque::new(),
+            openings: Openings::default(),
+            letters: None,
+            requests: VecDeque::new(),
+            turn: Kind::Reply,
+        }
     }
 
     /// Which of all clients this is.
@@ -48,10 +84,10 @@ impl Downlink {
 
     /// Queues a reply, still sealed; whether there was room.
     pub(super) fn push_reply(&mut self, identifier: Identifier, payload: &[u8]) -> bool {
-        let room = self.answers.len() < ANSWERS_MAX;
+        let room = self.replies.len() < REPLIES_MAX;
         if room {
             let delivery = Delivery { number: 0, flags: 0, behind: 0, surb: identifier, payload };
-            self.answers.push_back((Frame::Deliver, encode(&delivery)));
+            self.replies.push_back(encode(&delivery));
         }
         room
     }
@@ -59,7 +95,7 @@ impl Downlink {
     /// Queues the answer to a request.
     pub(super) fn push_answer(&mut self, body: Vec<u8>) {
         if self.answers.len() < ANSWERS_MAX {
-            self.answers.push_back((Frame::Control, body));
+            self.answers.push_back(body);
         }
     }
 
@@ -70,26 +106,39 @@ impl Downlink {
         }
     }
 
-    /// What leaves now, if anything waits.
+    /// What leaves now, if anything waits: answers first, then the kinds in turn, since anybody
+    /// who knows the mailbox can send as many replies and letters as they like.
     pub(super) fn next(
         &mut self,
         objects: &HashMap<[u8; 32], Arc<[u8]>>,
         body_bytes_max: usize,
         now: Nanos,
     ) -> Option<Next> {
-        if let Some((frame, body)) = self.answers.pop_front() {
-            return Some(Next { frame, body, is_letter: false });
+        if let Some(body) = self.answers.pop_front() {
+            return Some(Next { frame: Frame::Control, body, is_letter: false });
         }
-        if let Some(letters) = &mut self.letters
-            && let Some((letter, behind)) = letters.next(now)
-        {
-            let (number, payload) = (letter.number, &letter.body[..]);
-            let surb = Identifier::default();
-            let body = encode(&Delivery { number, flags: 0, behind, surb, payload });
-            return Some(Next { frame: Frame::Deliver, body, is_letter: true });
+        for _ in 0..Kind::COUNT {
+            let kind = self.turn;
+            self.turn = kind.next();
+            let next = match kind {
+                Kind::Reply => self.replies.pop_front().map(|body| (Frame::Deliver, body)),
+                Kind::Letter => self.letter(now).map(|body| (Frame::Deliver, body)),
+                Kind::Object => {
+                    self.piece(objects, body_bytes_max).map(|body| (Frame::Control, body))
+                }
+            };
+            if let Some((frame, body)) = next {
+                return Some(Next { frame, body, is_letter: kind == Kind::Letter });
+            }
         }
-        let body = self.piece(objects, body_bytes_max)?;
-        Some(Next { frame: Frame::Control, body, is_letter: false })
+        None
+    }
+
+    fn letter(&mut self, now: Nanos) -> Option<Vec<u8>> {
+        let (letter, behind) = self.letters.as_mut()?.next(now)?;
+        let (number, payload) = (letter.number, &letter.body[..]);
+        let surb = Identifier::default();
+        Some(encode(&Delivery { number, flags: 0, behind, surb, payload }))
     }
 
     /// The next piece of an object that was asked for and is here.
@@ -128,15 +177,18 @@ fn encode(delivery: &Delivery<'_>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::letters::Limits;
     use crate::link::control::Items;
     use crate::store::Letter;
 
+    const LIMITS: Limits = Limits { resend_after: Nanos::from_secs(1), letter_bytes_max: 1024 };
+
     #[test]
-    fn answers_come_before_letters_and_letters_before_objects() {
+    fn replies_letters_and_objects_take_turns() {
         let mut downlink = Downlink::new(1);
         let objects = HashMap::from([([5; 32], Arc::from(&[6; 25][..]))]);
         downlink.ask(ObjectGet { request: 9, hash: [5; 32], offset: 0, count: 2 });
-        let mut letters = Letters::new([1; 32], 0, Nanos::from_secs(1));
+        let mut letters = Letters::new(1, [1; 32], 0, LIMITS);
         assert_eq!(letters.wanted(Nanos::ZERO), Some(0));
         letters.take_page(0, vec![Letter { number: 1, body: [7; 3].into() }], Nanos::ZERO);
         downlink.letters = Some(letters);
@@ -157,10 +209,32 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_replies_holds_up_neither_answers_nor_letters_nor_objects() {
+        let mut downlink = Downlink::new(1);
+        let objects = HashMap::from([([5; 32], Arc::from(&[6; 400][..]))]);
+        (0..REPLIES_MAX).for_each(|_| assert!(downlink.push_reply([3; 16], &[4; 10])));
+        let mut letters = Letters::new(1, [1; 32], 0, LIMITS);
+        assert_eq!(letters.wanted(Nanos::ZERO), Some(0));
+        let page = (1..=10).map(|number| Letter { number, body: [7; 3].into() });
+        letters.take_page(0, page.collect(), Nanos::ZERO);
+        downlink.letters = Some(letters);
+        downlink.ask(ObjectGet { request: 9, hash: [5; 32], offset: 0, count: 20 });
+        downlink.push_answer(vec![1]);
+        let mut next =
+            || downlink.next(&objects, ObjectData::OVERHEAD_BYTES + 20, Nanos::ZERO).unwrap();
+        assert_eq!(next().body, [1]);
+        let thirty: Vec<Next> = (0..30).map(|_| next()).collect();
+        assert_eq!(thirty.iter().filter(|next| next.is_letter).count(), 10);
+        assert_eq!(thirty.iter().filter(|next| next.frame == Frame::Control).count(), 10);
+    }
+
+    #[test]
     fn what_does_not_fit_is_dropped() {
         let mut downlink = Downlink::new(1);
-        let taken = (0..ANSWERS_MAX + 5).filter(|_| downlink.push_reply([1; 16], &[])).count();
-        assert_eq!(taken, ANSWERS_MAX);
+        let taken = (0..REPLIES_MAX + 5).filter(|_| downlink.push_reply([1; 16], &[])).count();
+        assert_eq!(taken, REPLIES_MAX);
+        (0..100).for_each(|_| downlink.push_answer(vec![]));
+        assert_eq!(downlink.answers.len(), ANSWERS_MAX);
         (0..100).for_each(|_| {
             downlink.ask(ObjectGet { request: 1, hash: [0; 32], offset: 0, count: 1 })
         });

@@ -6,9 +6,17 @@
 //! | letters | mailbox, number | hash of the body, second of its arrival, body |
 //! | bodies | mailbox, hash of the body | number: so that a copy is known for one |
 //! | clock | - | second of the last commit |
+//! | patience | - | second before which nothing expires, if the clock has jumped |
 //!
 //! Every commit writes the clock: one that holds nothing but discards takes the disk as long as
 //! any other. Shelves are also in memory, since they decide about every letter.
+//!
+//! No sender makes a body twice: every try seals the part again. A copy is a packet that was taken
+//! twice, and the replay table stops those; the bodies are for when that is lost.
+//!
+//! A clock that is more than a day ahead of the last commit has jumped, or the node was away. Then
+//! nothing expires until it has gone on for a day without such a step: time to put it right, for
+//! what expired does not come back.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{DirBuilder, OpenOptions};
@@ -25,11 +33,18 @@ use crate::crypto::sha256;
 const HASH_BYTES: usize = 16;
 /// Bytes in front of a letter's body: its hash and the second of its arrival.
 const LETTER_HEAD_BYTES: usize = HASH_BYTES + 8;
-/// How long a body is remembered once its letter has gone: a sender that heard no
-/// acknowledgement sends again, and by then the owner may have fetched it.
+/// How long a body is remembered once its letter has gone, since its owner may have fetched it
+/// when the copy comes.
 const REMEMBERED_S: u64 = 600;
-/// Letters of one mailbox that one sweep forgets, so that no commit waits long.
-const SWEPT_LETTERS_MAX: u64 = 1024;
+/// Bodies without a letter that are remembered at most, behind a sweep.
+const REMEMBERED_BODIES_MAX: usize = 1 << 19;
+/// The clock has jumped if it is so far ahead of the last commit; so long nothing then expires.
+const JUMP_S: u64 = 86_400;
+/// How long a mailbox that never held a letter stays without being opened: whoever makes many
+/// does not take their places from others for long.
+const UNUSED_EXPIRY_S: u64 = 86_400;
+/// Letters that one sweep forgets, of all mailboxes, so that no commit waits long.
+const SWEPT_LETTERS_MAX: u64 = 4096;
 
 type Hash = [u8; HASH_BYTES];
 
@@ -38,6 +53,7 @@ const MAILBOXES: TableDefinition<'_, &Mailbox, (u64, u64, u64, u64)> =
 const LETTERS: TableDefinition<'_, (&Mailbox, u64), &[u8]> = TableDefinition::new("letters");
 const BODIES: TableDefinition<'_, (&Mailbox, &Hash), u64> = TableDefinition::new("bodies");
 const CLOCK: TableDefinition<'_, (), u64> = TableDefinition::new("clock");
+const PATIENCE: TableDefinition<'_, (), u64> = TableDefinition::new("patience");
 
 /// One mailbox without its letters, which have the numbers behind `acknowledged` up to `last`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,6 +117,7 @@ impl Database {
                 shelves.insert(*mailbox.value(), Shelf { last, acknowledged, bytes, opened_s });
             }
             let _made = transaction.open_table(LETTERS)?;
+            let _made = transaction.open_table(PATIENCE)?;
             for entry in transaction.open_table(BODIES)?.iter()? {
                 let (key, number) = entry?;
                 let (mailbox, hash) = key.value();
@@ -181,6 +198,7 @@ struct Group<'t> {
     letters: Table<'t, (&'static Mailbox, u64), &'static [u8]>,
     bodies: Table<'t, (&'static Mailbox, &'static Hash), u64>,
     clock: Table<'t, (), u64>,
+    patience: Table<'t, (), u64>,
 }
 
 impl<'t> Group<'t> {
@@ -197,11 +215,12 @@ impl<'t> Group<'t> {
             letters: transaction.open_table(LETTERS)?,
             bodies: transaction.open_table(BODIES)?,
             clock: transaction.open_table(CLOCK)?,
+            patience: transaction.open_table(PATIENCE)?,
         })
     }
 
     fn change(&mut self, request: Request, now_s: u64) -> Result<Outcome, redb::Error> {
-        self.clock.insert((), now_s)?;
+        self.set_clock(now_s)?;
         Ok(match request {
             Request::Open(mailbox) => self.open(mailbox, now_s)?,
             Request::Put { mailbox, body } => Outcome::Placed(self.put(&mailbox, &body, now_s)?),
@@ -216,6 +235,31 @@ impl<'t> Group<'t> {
             }
             Request::Read { .. } => Outcome::Done,
         })
+    }
+
+    /// Notes the time, and whether it has jumped.
+    fn set_clock(&mut self, now_s: u64) -> Result<(), redb::Error> {
+        let before_s = self.clock.insert((), now_s)?.map(|second| second.value());
+        if before_s.is_some_and(|before_s| now_s > before_s.saturating_add(JUMP_S)) {
+            self.patience.insert((), now_s + JUMP_S)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the clock may be believed when it says that something is too old.
+    fn may_expire(&mut self, now_s: u64) -> Result<bool, redb::Error> {
+        let Some(until_s) = self.patience.get(())?.map(|second| second.value()) else {
+            return Ok(true);
+        };
+        if until_s <= now_s {
+            self.patience.remove(())?;
+            return Ok(true);
+        }
+        // The clock was put right: it would be long until it is there again.
+        if until_s > now_s + JUMP_S {
+            self.patience.insert((), now_s + JUMP_S)?;
+        }
+        Ok(false)
     }
 
     fn open(&mut self, mailbox: Mailbox, now_s: u64) -> Result<Outcome, redb::Error> {
@@ -274,43 +318,61 @@ impl<'t> Group<'t> {
     }
 
     fn sweep(&mut self, now_s: u64) -> Result<(), redb::Error> {
-        while self.gone.front().is_some_and(|(at, _, _)| *at <= now_s) {
-            if let Some((_, mailbox, hash)) = self.gone.pop_front() {
-                self.bodies.remove((&mailbox, &hash))?;
-            }
+        self.forget_bodies(now_s)?;
+        if !self.may_expire(now_s)? {
+            return Ok(());
         }
-        let expiry_s = self.options.expiry.as_secs();
-        let all: Vec<Mailbox> = self.shelves.keys().copied().collect();
-        for mailbox in all {
-            self.sweep_mailbox(&mailbox, now_s.saturating_sub(expiry_s), now_s)?;
+        let oldest_s = now_s.saturating_sub(self.options.expiry.as_secs());
+        let unused_oldest_s = oldest_s.max(now_s.saturating_sub(UNUSED_EXPIRY_S));
+        let mut budget = SWEPT_LETTERS_MAX;
+        let all: Vec<(Mailbox, Shelf)> =
+            self.shelves.iter().map(|(mailbox, shelf)| (*mailbox, *shelf)).collect();
+        for (mailbox, shelf) in all {
+            let empty_oldest_s = if shelf.last == 0 { unused_oldest_s } else { oldest_s };
+            if shelf.letters() > 0 {
+                let cursor = self.expired(&mailbox, shelf, oldest_s, budget)?;
+                if cursor > shelf.acknowledged {
+                    budget -= cursor - shelf.acknowledged;
+                    self.forget_letters(&mailbox, cursor, now_s)?;
+                }
+            } else if shelf.opened_s < empty_oldest_s {
+                self.shelves.remove(&mailbox);
+                self.mailboxes.remove(&mailbox)?;
+            }
         }
         Ok(())
     }
 
-    /// Forgets letters, and the mailbox itself, that nobody came for since second `oldest_s`.
-    fn sweep_mailbox(
-        &mut self,
-        mailbox: &Mailbox,
-        oldest_s: u64,
-        now_s: u64,
-    ) -> Result<(), redb::Error> {
-        let Some(&shelf) = self.shelves.get(mailbox) else { return Ok(()) };
-        if shelf.letters() == 0 {
-            if shelf.opened_s < oldest_s {
-                self.shelves.remove(mailbox);
-                self.mailboxes.remove(mailbox)?;
-            }
-            return Ok(());
+    /// Forgets the bodies whose time has come.
+    fn forget_bodies(&mut self, now_s: u64) -> Result<(), redb::Error> {
+        // A clock that was ahead for a while must not keep bodies until it is there again.
+        let latest_s = now_s + REMEMBERED_S;
+        if self.gone.front().is_some_and(|(at, _, _)| *at > latest_s) {
+            self.gone.iter_mut().for_each(|(at, _, _)| *at = latest_s.min(*at));
         }
+        while let Some(&(at, mailbox, hash)) = self.gone.front()
+            && (at <= now_s || self.gone.len() > REMEMBERED_BODIES_MAX)
+        {
+            self.gone.pop_front();
+            self.bodies.remove((&mailbox, &hash))?;
+        }
+        Ok(())
+    }
+
+    /// Up to which place letters have waited since before `oldest_s`: `budget` of them at most.
+    fn expired(
+        &self,
+        mailbox: &Mailbox,
+        shelf: Shelf,
+        oldest_s: u64,
+        budget: u64,
+    ) -> Result<u64, redb::Error> {
         let mut cursor = shelf.acknowledged;
-        let end = shelf.last.min(cursor + SWEPT_LETTERS_MAX);
+        let end = shelf.last.min(cursor.saturating_add(budget));
         while cursor < end && self.arrival_s((mailbox, cursor + 1))? < oldest_s {
             cursor += 1;
         }
-        if cursor == shelf.acknowledged {
-            return Ok(());
-        }
-        self.forget_letters(mailbox, cursor, now_s)
+        Ok(cursor)
     }
 
     fn arrival_s(&self, letter: (&Mailbox, u64)) -> Result<u64, redb::Error> {
@@ -469,6 +531,74 @@ mod tests {
             commit(&mut database, hour * 3000, vec![Request::Sweep, Request::Open(BOX)]);
         }
         assert_eq!(placed(&commit(&mut database, 12_001, vec![put(b"a")])), [Placed::Stored]);
+    }
+
+    #[test]
+    fn a_mailbox_without_a_letter_ever_goes_after_a_day() {
+        let options = Options { expiry: Duration::from_secs(30 * UNUSED_EXPIRY_S), ..LIMITS };
+        let mut database = Database::in_memory(options).unwrap();
+        let other = [2; 32];
+        let requests = vec![Request::Open(BOX), Request::Open(other), put(b"a"), acknowledge(1)];
+        commit(&mut database, 0, requests);
+        let put_other = || Request::Put { mailbox: other, body: (*b"b").into() };
+        commit(&mut database, UNUSED_EXPIRY_S / 2, vec![Request::Sweep]);
+        commit(&mut database, UNUSED_EXPIRY_S + 1, vec![Request::Sweep]);
+        let outcomes = commit(&mut database, UNUSED_EXPIRY_S + 1, vec![put(b"c"), put_other()]);
+        assert_eq!(placed(&outcomes), [Placed::Stored, Placed::UnknownMailbox]);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_and_came_back_lets_no_bodies_pile_up() {
+        let (mut database, year_s) = (database(), 365 * 86_400);
+        commit(&mut database, 0, vec![Request::Open(BOX), put(b"a"), put(b"b")]);
+        commit(&mut database, year_s, vec![acknowledge(1)]);
+        commit(&mut database, 10, vec![acknowledge(2), Request::Sweep]);
+        assert_eq!(database.gone.len(), 2);
+        commit(&mut database, 10 + REMEMBERED_S, vec![Request::Sweep]);
+        assert_eq!(database.gone.len(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_expires_nothing_before_a_day_has_passed() {
+        let mut database = database();
+        commit(&mut database, 0, vec![Request::Open(BOX), put(b"a")]);
+        let jumped_s = 40 * 86_400;
+        for hour in 0..24 {
+            let sweep_s = jumped_s + hour * 3600;
+            // Not even when something else has told the time before.
+            commit(&mut database, sweep_s, vec![Request::Discard]);
+            commit(&mut database, sweep_s, vec![Request::Sweep]);
+            assert_eq!(waiting(&mut database).1, [1], "hour {hour}");
+        }
+        commit(&mut database, jumped_s + 86_400, vec![Request::Sweep]);
+        assert_eq!(waiting(&mut database).1, [0; 0]);
+    }
+
+    #[test]
+    fn when_the_clock_is_put_right_letters_expire_again_a_day_later() {
+        let mut database = database();
+        commit(&mut database, 0, vec![Request::Open(BOX), put(b"a")]);
+        commit(&mut database, 1000 * 86_400, vec![Request::Sweep]);
+        for (hour, left) in [(2, 1), (14, 1), (25, 1), (26, 0)] {
+            commit(&mut database, hour * 3600, vec![Request::Sweep]);
+            assert_eq!(waiting(&mut database).1.len(), left, "hour {hour}");
+        }
+    }
+
+    #[test]
+    fn one_sweep_forgets_no_more_letters_than_a_commit_should_hold() {
+        let options = Options { letters_max: 3000, bytes_max: 1 << 20, ..LIMITS };
+        let mut database = Database::in_memory(options).unwrap();
+        for mailbox in [[1; 32], [2; 32]] {
+            let put = |number: u64| Request::Put { mailbox, body: number.to_le_bytes().into() };
+            let requests = std::iter::once(Request::Open(mailbox)).chain((0..3000).map(put));
+            commit(&mut database, 0, requests.collect());
+        }
+        let left = |database: &Database| database.shelves.values().map(Shelf::letters).sum::<u64>();
+        commit(&mut database, 3601, vec![Request::Sweep]);
+        assert_eq!(left(&database), 6000 - SWEPT_LETTERS_MAX);
+        commit(&mut database, 3611, vec![Request::Sweep]);
+        assert_eq!(left(&database), 0);
     }
 
     #[test]

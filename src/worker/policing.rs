@@ -4,10 +4,14 @@
 //! worker's buckets are all there is to know.
 
 use crate::clock::Nanos;
-use crate::link::{Frame, LinkIndex};
+use crate::link::{self, Frame, LinkIndex};
+
+use super::drops::{Reason, Refusal};
 
 /// Frames that a client may send at once, in mean gaps.
 const BURST_FRAMES: u64 = 64;
+/// Goodbyes beyond that: each is said three times, and says when a busy client has gone.
+const GOODBYE_FRAMES: u64 = 8;
 
 /// A bucket for every client link, as the instant when it is full again (the generic cell rate
 /// algorithm).
@@ -24,19 +28,36 @@ impl Policer {
         Policer { first: nodes, full_at: (0..clients).map(|_| Nanos::ZERO).collect() }
     }
 
-    /// Whether a frame may pass that came by `link` at `now`, one of them every `gap`. Goodbyes
-    /// always may.
-    pub fn admits(&mut self, link: LinkIndex, frame: Frame, gap: Nanos, now: Nanos) -> bool {
-        let place = link.0.checked_sub(self.first).map(|place| place as usize);
-        let Some(full_at) = place.and_then(|place| self.full_at.get_mut(place)) else {
-            return true;
+    /// Lets a frame pass that came by `link` at `now`, one of them every `gap`; a few goodbyes
+    /// when nothing else may.
+    ///
+    /// # Errors
+    /// Why not: the client sends too fast, or a node asks for what only clients get, whose place
+    /// on the way to the control thread belongs to deliveries.
+    pub fn admit(
+        &mut self,
+        link: LinkIndex,
+        frame: Frame,
+        gap: Nanos,
+        now: Nanos,
+    ) -> Result<(), Reason> {
+        let Some(place) = link.0.checked_sub(self.first) else {
+            return match frame {
+                Frame::Control => Err(link::Refusal::BadKind.into()),
+                _ => Ok(()),
+            };
+        };
+        let Some(full_at) = self.full_at.get_mut(place as usize) else { return Ok(()) };
+        let burst = match frame {
+            Frame::Close => BURST_FRAMES + GOODBYE_FRAMES,
+            _ => BURST_FRAMES,
         };
         let next = (*full_at).max(now) + gap;
-        let admitted = next - now <= Nanos(gap.0.saturating_mul(BURST_FRAMES));
-        if admitted {
-            *full_at = next;
+        if next - now > Nanos(gap.0.saturating_mul(burst)) {
+            return Err(Refusal::TooFast.into());
         }
-        admitted || frame == Frame::Close
+        *full_at = next;
+        Ok(())
     }
 }
 
@@ -50,7 +71,7 @@ mod tests {
     /// How many of a frame every millisecond pass, from `from` for a second.
     fn passing(policer: &mut Policer, link: LinkIndex, from: u64) -> usize {
         let times = (from..from + 1000).map(Nanos::from_millis);
-        times.filter(|now| policer.admits(link, Frame::Sphinx, GAP, *now)).count()
+        times.filter(|now| policer.admit(link, Frame::Sphinx, GAP, *now).is_ok()).count()
     }
 
     #[test]
@@ -62,10 +83,20 @@ mod tests {
     }
 
     #[test]
-    fn nodes_and_goodbyes_pass_at_any_rate() {
+    fn nodes_pass_at_any_rate_but_may_not_ask_as_clients_do() {
         let mut policer = Policer::new(4, 2);
         assert_eq!(passing(&mut policer, LinkIndex(3), 0), 1000);
-        assert!(passing(&mut policer, CLIENT, 0) < 1000);
-        assert!(policer.admits(CLIENT, Frame::Close, GAP, Nanos::from_secs(1)));
+        let mut ask = |link| policer.admit(link, Frame::Control, GAP, Nanos::from_secs(1));
+        assert_eq!(ask(LinkIndex(3)), Err(Reason::Link(link::Refusal::BadKind)));
+        assert_eq!(ask(CLIENT), Ok(()));
+    }
+
+    #[test]
+    fn a_busy_client_can_say_goodbye_but_not_at_any_rate() {
+        let mut policer = Policer::new(4, 2);
+        passing(&mut policer, CLIENT, 0);
+        let mut passes = |frame| policer.admit(CLIENT, frame, GAP, Nanos::from_millis(999)).is_ok();
+        assert_eq!((0..1000).filter(|_| passes(Frame::Close)).count(), 8);
+        assert!(!passes(Frame::Sphinx));
     }
 }

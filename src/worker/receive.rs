@@ -109,10 +109,11 @@ impl Intake<'_> {
             let Opened { link, generation, .. } = opened;
             let _ = self.control.push(Upcall::Confirmed { link, generation });
         }
-        if !self.policer.admits(opened.link, opened.frame, self.tables.client_gap, self.now) {
-            return Err((slot, Some(Refusal::TooFast.into())));
+        let Opened { link, frame, .. } = opened;
+        if let Err(reason) = self.policer.admit(link, frame, self.tables.client_gap, self.now) {
+            return Err((slot, Some(reason)));
         }
-        match opened.frame {
+        match frame {
             Frame::Sphinx => {
                 self.counts.packets_in.add(1);
                 self.admit(slot)
