@@ -118,6 +118,7 @@ fn claim(subnet: u8, delay_mean: Nanos, sockets: usize) -> (Shape, Vec<UdpPort>)
             messages_per_second: MESSAGES_PER_SECOND,
             rates: Rates { client_loop: CLIENT_LOOPS, ..Rates::default() },
             subnet: [127, second],
+            ..Shape::default()
         };
         match open_ports(testnet::address(&shape, GATEWAY), sockets) {
             Err(OpenError::InUse(_)) => {}
