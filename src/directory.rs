@@ -20,7 +20,7 @@ pub use address::{AuthorityAddress, AuthorityAddressError};
 pub use backoff::Backoff;
 pub use follower::{Follower, FollowerError, obtain};
 pub use http::HttpError;
-pub use kept::write_whole;
+pub use kept::{current as current_kept, write_whole};
 
 use http::Request;
 

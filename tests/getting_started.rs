@@ -181,7 +181,7 @@ impl Machine {
             // What may fail may not end the shell.
             true => format!("(set -e; {read}); status=$?; echo; echo MARK $status\n"),
             false => format!(
-                "trap 'echo; echo MARK $?' EXIT; set -e; {read}; \
+                "trap 'status=$?; echo; echo MARK $status' EXIT; set -e; {read}; \
                  set +e; trap - EXIT; echo; echo MARK 0\n"
             ),
         };
@@ -221,7 +221,7 @@ impl Machine {
 
     /// The end of every log of this machine.
     fn logs(&self) -> String {
-        let script = "cd ~/two; tail -n 5 client.log */log";
+        let script = "cd ~/two; tail -n 5 *.log */log";
         let output = Command::new("sh").args(["-c", script]).env("HOME", &self.folder).output();
         output.map_or_else(|_| String::new(), |out| String::from_utf8_lossy(&out.stdout).into())
     }

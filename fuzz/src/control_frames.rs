@@ -232,8 +232,20 @@ impl World {
         if self.clients.get(&link).is_some_and(|client| client.answers.len() > AWAITED_MAX) {
             return;
         }
-        self.gateway.control(link, &session(link), body, WALL);
-        for item in Items::of(body).map_while(Result::ok) {
+        let items: Vec<_> = Items::of(body).map_while(Result::ok).collect();
+        let opens = items.iter().any(|item| matches!(item, Item::MailboxOpen(_)));
+        if !opens {
+            self.gateway.control(link, &session(link), body, WALL);
+        }
+        for item in items {
+            // One by one, because those that come too soon have no answer.
+            if opens {
+                let before = self.gateway.counts().openings_ignored.value();
+                self.gateway.control(link, &session(link), &item.to_body(), WALL);
+                if self.gateway.counts().openings_ignored.value() > before {
+                    continue;
+                }
+            }
             let code = if let Item::MailboxOpen(open) = &item { self.code(link, open) } else { 0 };
             let Some(client) = self.clients.get_mut(&link) else { return };
             match item {

@@ -90,8 +90,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     if let Some(membership) = &file.membership {
         options.check_membership(membership, faces.address)?;
     }
-    node::try_start(&options, &faces)?;
     sweep(&file)?;
+    node::try_start(&options, &faces)?;
     let stop = Stop::default();
     stop_on_signal(stop.clone())?;
     let (identity, member) = match Member::load(&file, &options)? {

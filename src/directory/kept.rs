@@ -20,6 +20,12 @@ pub(super) fn read(path: &Path, anchor: &TrustAnchor, wall: UnixMicros) -> Vec<A
     all
 }
 
+/// The newest consensus kept in `path` or beside it whose epoch has begun.
+pub fn current(path: &Path, anchor: &TrustAnchor, wall: UnixMicros) -> Option<Consensus> {
+    let begun = read(path, anchor, wall).into_iter().rfind(|one| has_begun(one, wall));
+    begun.and_then(Arc::into_inner)
+}
+
 /// Keeps `consensus`, whose exact form is `bytes`; the one of now stays until it begins.
 pub(super) fn write(
     path: &Path,

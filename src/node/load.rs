@@ -8,6 +8,7 @@ use super::assemble::slots_in_flight;
 use super::{Custody, Identity, Options};
 use crate::clock::{self, UnixMicros};
 use crate::config::{self, ConfigError, Detail, NodeFile};
+use crate::directory;
 use crate::host;
 use crate::pki::{Consensus, ConsensusError, InvitationKey, KeyError, KeyFolder};
 use crate::replay::MemoryError;
@@ -73,12 +74,17 @@ impl LoadError {
     }
 }
 
-/// The consensus in `path`, verified by the trust anchor in `network`.
+/// The consensus in `path`, or that of the next epoch beside it once this has begun, verified by
+/// the trust anchor in `network`.
 ///
 /// # Errors
 /// When a file cannot be read, or the consensus is not to be trusted now.
 pub fn load_consensus(network: &Path, path: &Path) -> Result<Consensus, LoadError> {
     let anchor = config::load_anchor(network)?;
+    if let Some(current) = directory::current_kept(path, &anchor, clock::wall()) {
+        return Ok(current);
+    }
+    // There is none: why not?
     let path = path.to_owned();
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
