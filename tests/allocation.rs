@@ -347,7 +347,10 @@ fn what_is_full_or_overdue_does_not_send_a_worker_to_the_heap() {
         Refusal::TooFast.into(),
     ]);
 
-    // Stopping: newcomers are refused, residents that stay too long are given back.
+    // Stopping: newcomers are refused, residents that stay too long are given back. They are to
+    // be known, so the loops have left before.
+    bench.net.gateway.control.end_loops();
+    bench.run(60);
     bench.send(0, &builder.forwarded(Nanos::from_millis(400)));
     bench.run(5);
     bench.net.gateway.control.tell_workers(|| Command::Drain);
