@@ -149,7 +149,7 @@ pub const CLIENT_KEYS: &[Key] = &[
         .required()
         .means("File with the consensus; with authorities, the last one is kept there."),
     key("client", "gateway", "\"gateway-1\"")
-        .by_default("one drawn at random")
+        .by_default("none: it is asked for where there is no invitation")
         .means("The gateway to enter by: its name, or the 64 digits of its identity."),
     key("client", "invitation", "\"invitation\"")
         .by_default("none")
