@@ -9,33 +9,29 @@ mod counts;
 mod downlink;
 mod letters;
 mod openings;
+mod orders;
 pub mod pacing;
+mod requests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use ed25519_dalek::{Signature, VerifyingKey};
-
 use crate::clock::{Nanos, UnixMicros};
 use crate::crypto::random::Rng;
-use crate::link::control::{Item, Items, MailboxOpen, Outcome};
-use crate::link::{Delivery, Frame, LinkIndex};
+use crate::link::{Frame, LinkIndex};
 use crate::pki::Rates;
 use crate::route::content::{Content, DISCARD, Receipt, ReplyBlock};
 use crate::sphinx::{Destination, Identifier, payload};
-use crate::store::{self, Mailbox, Order, Placed, Request, Store, StoreError};
+use crate::store::{Mailbox, Request, Store, StoreError};
 
 pub use counts::Counts;
 use downlink::Downlink;
-use letters::{Letters, Limits};
+use letters::Letters;
+use orders::Pending;
 use pacing::Schedule;
 
 /// How often what is too old is looked for.
 const SWEEP_EVERY: Nanos = Nanos::from_secs(10);
-/// The least time that a delivery waits for its acknowledgement before it is sent again.
-const RESEND_MIN: Nanos = Nanos::from_secs(1);
-/// The same in mean gaps of the client's control stream, which carries acknowledgements.
-const RESEND_CONTROL_GAPS: u64 = 4;
 /// Objects that clients may ask for, at most.
 const OBJECTS_MAX: usize = 64;
 
@@ -64,26 +60,6 @@ pub enum Outgoing {
     Dummy(LinkIndex),
     /// A reply block to release, with what its reply says.
     Reply(Box<ReplyBlock>, Receipt),
-}
-
-/// What waits for the store.
-#[derive(Debug)]
-enum Pending {
-    Body {
-        mailbox: Mailbox,
-        reply: Option<Box<ReplyBlock>>,
-    },
-    Open {
-        link: LinkIndex,
-        serial: u64,
-        request: u32,
-        mailbox: Mailbox,
-    },
-    /// Of the letters that `serial` names.
-    Page {
-        link: LinkIndex,
-        serial: u64,
-    },
 }
 
 /// The part of a node that serves users.
@@ -192,32 +168,6 @@ impl Gateway {
         }
     }
 
-    /// Takes a control frame of the session whose handshake hash is `session`.
-    pub fn control(&mut self, link: LinkIndex, session: &[u8; 32], body: &[u8], wall: UnixMicros) {
-        for item in Items::of(body) {
-            match item {
-                Ok(Item::MailboxOpen(request)) => {
-                    self.open_mailbox(link, session, &request, wall);
-                }
-                Ok(Item::MailboxAck(cursor)) => self.acknowledge(link, cursor, wall),
-                Ok(Item::MailboxAhead(numbers)) => {
-                    if let Some(letters) = self.letters(link) {
-                        letters.arrived_ahead(&numbers);
-                    }
-                    self.acknowledge_arrived(link, wall);
-                }
-                Ok(Item::ObjectGet(request)) => {
-                    if let Some(client) = self.clients.get_mut(&link) {
-                        client.ask(request);
-                    }
-                }
-                Ok(Item::Echo(nonce)) => self.answer(link, &Item::EchoReply(nonce)),
-                Ok(_) => {}
-                Err(_) => return self.counts.bad_control.add(1),
-            }
-        }
-    }
-
     /// Takes what the store has done, and lets leave what is due.
     pub fn tick(&mut self, now: Nanos, wall: UnixMicros) {
         self.now = now;
@@ -268,176 +218,6 @@ impl Gateway {
         }
     }
 
-    fn open_mailbox(
-        &mut self,
-        link: LinkIndex,
-        session: &[u8; 32],
-        open: &MailboxOpen,
-        wall: UnixMicros,
-    ) {
-        let Some(client) = self.clients.get_mut(&link) else { return };
-        let MailboxOpen { request, mailbox, expiry_s, .. } = *open;
-        if !client.openings.admits(&mailbox, self.now) {
-            return self.counts.openings_ignored.add(1);
-        }
-        let serial = client.serial();
-        if expiry_s <= wall.as_secs() || mailbox == DISCARD || !is_proven(open, session) {
-            let code = Outcome::Refused.code();
-            return self.answer(link, &Item::Result { request, code });
-        }
-        let pending = Pending::Open { link, serial, request, mailbox };
-        if self.order(Request::Open(mailbox), Some(pending), wall)
-            && let Some(client) = self.clients.get_mut(&link)
-        {
-            client.openings.begin(mailbox);
-        }
-    }
-
-    fn acknowledge(&mut self, link: LinkIndex, cursor: u64, wall: UnixMicros) {
-        let Some(letters) = self.letters(link) else { return };
-        if let Some(cursor) = letters.acknowledge(cursor) {
-            let mailbox = *letters.mailbox();
-            self.forget(mailbox, cursor, wall);
-        }
-        self.acknowledge_arrived(link, wall);
-    }
-
-    /// Lets go what need not be acknowledged by its owner.
-    fn acknowledge_arrived(&mut self, link: LinkIndex, wall: UnixMicros) {
-        let Some(letters) = self.letters(link) else { return };
-        if let Some(cursor) = letters.acknowledge_arrived() {
-            let mailbox = *letters.mailbox();
-            self.forget(mailbox, cursor, wall);
-        }
-    }
-
-    /// Has the store forget a mailbox's letters up to `cursor`, later if it is too busy: clients
-    /// do not say twice what was acknowledged.
-    fn forget(&mut self, mailbox: Mailbox, cursor: u64, wall: UnixMicros) {
-        if !self.order(Request::Acknowledge { mailbox, cursor }, None, wall) {
-            let latest = self.unforgotten.entry(mailbox).or_default();
-            *latest = cursor.max(*latest);
-        }
-    }
-
-    /// Asks the store again that was too busy, and by now has done something.
-    fn forget_again(&mut self, wall: UnixMicros) {
-        while let Some((mailbox, cursor)) = self.unforgotten.pop_first() {
-            self.forget(mailbox, cursor, wall);
-            if self.unforgotten.contains_key(&mailbox) {
-                return;
-            }
-        }
-    }
-
-    /// Orders something from the store; what finds it too busy is dropped, as on the wire.
-    fn order(&mut self, request: Request, pending: Option<Pending>, wall: UnixMicros) -> bool {
-        self.serial += 1;
-        let ticket = self.serial;
-        if self.store.submit(Order { ticket, wall, request }).is_err() {
-            self.counts.overloaded.add(1);
-            return false;
-        }
-        if let Some(pending) = pending {
-            self.pending.insert(ticket, pending);
-        }
-        true
-    }
-
-    fn complete(&mut self, completion: store::Completion, now: Nanos, wall: UnixMicros) {
-        use store::Outcome::{Letters, Opened, Placed, StoreFull};
-        let Some(pending) = self.pending.remove(&completion.ticket) else { return };
-        match (pending, completion.outcome) {
-            (Pending::Body { mailbox, reply }, Placed(placed)) => {
-                self.placed(&mailbox, reply, placed);
-            }
-            (Pending::Open { link, serial, request, mailbox }, outcome) => {
-                let client = self.clients.get_mut(&link);
-                let Some(client) = client.filter(|client| client.serial() == serial) else {
-                    return;
-                };
-                client.openings.end();
-                let code = match outcome {
-                    Opened { acknowledged } => {
-                        self.opened(link, mailbox, acknowledged);
-                        Outcome::Done.code()
-                    }
-                    StoreFull => Outcome::Full.code(),
-                    _ => Outcome::Refused.code(),
-                };
-                self.answer(link, &Item::Result { request, code });
-            }
-            (Pending::Page { link, serial }, Letters { acknowledged, letters }) => {
-                if let Some(reader) = self.letters(link).filter(|it| it.serial() == serial) {
-                    let too_long = reader.take_page(acknowledged, letters, now);
-                    self.counts.letters_too_long.add(too_long);
-                    self.acknowledge_arrived(link, wall);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A body's way has ended: the reply block is released in every case.
-    fn placed(&mut self, mailbox: &Mailbox, reply: Option<Box<ReplyBlock>>, placed: Placed) {
-        let (counter, receipt) = match placed {
-            Placed::Stored => (&self.counts.stored, Receipt::Stored),
-            Placed::Duplicate => (&self.counts.duplicates, Receipt::Duplicate),
-            Placed::MailboxFull => (&self.counts.mailbox_full, Receipt::MailboxFull),
-            Placed::UnknownMailbox => (&self.counts.unknown_mailbox, Receipt::UnknownMailbox),
-            Placed::Discarded => (&self.counts.discarded, Receipt::Discarded),
-        };
-        counter.add(1);
-        if let Some(reply) = reply {
-            self.counts.acknowledged.add(1);
-            self.outgoing.push_back(Outgoing::Reply(reply, receipt));
-        }
-        if placed == Placed::Stored
-            && let Some(&link) = self.links.get(mailbox)
-            && let Some(letters) = self.letters(link)
-        {
-            letters.more_arrived();
-        }
-    }
-
-    /// The newest session of a mailbox gets its letters: an older one lost its address.
-    fn opened(&mut self, link: LinkIndex, mailbox: Mailbox, acknowledged: u64) {
-        let replaced = self.links.insert(mailbox, link).filter(|older| *older != link);
-        if let Some(older) = replaced.and_then(|older| self.clients.get_mut(&older)) {
-            older.letters = None;
-        }
-        self.serial += 1;
-        let limits = Limits {
-            resend_after: self.resend_after(),
-            letter_bytes_max: self.options.body_bytes_max.saturating_sub(Delivery::HEADER_BYTES),
-        };
-        let letters = Letters::new(self.serial, mailbox, acknowledged, limits);
-        let Some(client) = self.clients.get_mut(&link) else { return };
-        let before = client.letters.replace(letters);
-        if let Some(before) = before.filter(|before| *before.mailbox() != mailbox) {
-            self.links.remove(before.mailbox());
-        }
-    }
-
-    /// Long enough that most acknowledgements are back, at the rate at which clients send them.
-    fn resend_after(&self) -> Nanos {
-        let gap = self.options.rates.client_control().gap_mean();
-        RESEND_MIN.max(Nanos(gap.0.saturating_mul(RESEND_CONTROL_GAPS)))
-    }
-
-    /// Reads letters before their turn comes, so that no turn waits for the disk.
-    fn read_ahead(&mut self, link: LinkIndex, now: Nanos, wall: UnixMicros) {
-        let Some(letters) = self.letters(link) else { return };
-        let (serial, mailbox) = (letters.serial(), *letters.mailbox());
-        let Some(after) = letters.wanted(now) else { return };
-        let request = Request::Read { mailbox, after, letters_max: letters::PAGE_LETTERS };
-        if !self.order(request, Some(Pending::Page { link, serial }), wall)
-            && let Some(letters) = self.letters(link)
-        {
-            letters.page_refused();
-        }
-    }
-
     /// A client's turn: whatever waits first, or a dummy.
     fn send_next(&mut self, link: LinkIndex, now: Nanos) {
         let Some(client) = self.clients.get_mut(&link) else { return };
@@ -455,28 +235,18 @@ impl Gateway {
     fn letters(&mut self, link: LinkIndex) -> Option<&mut Letters> {
         self.clients.get_mut(&link)?.letters.as_mut()
     }
-
-    fn answer(&mut self, link: LinkIndex, item: &Item<'_>) {
-        if let Some(client) = self.clients.get_mut(&link) {
-            client.push_answer(item.to_body());
-        }
-    }
-}
-
-/// Whether the request is signed by the mailbox's key, for this session.
-fn is_proven(request: &MailboxOpen, session: &[u8; 32]) -> bool {
-    let Ok(key) = VerifyingKey::from_bytes(&request.mailbox) else { return false };
-    let signature = Signature::from_bytes(&request.signature);
-    key.verify_strict(&request.statement(session), &signature).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Delivery;
+    use crate::link::control::{Item, Items, MailboxOpen, Outcome};
     use crate::pki::{MailboxKeys, Rate};
     use crate::sphinx::Surb;
     use crate::sphinx::surb::SURB_BYTES;
     use crate::store::InlineStore;
+    use crate::store::{self, Order};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     const WALL: UnixMicros = UnixMicros::from_secs(1000);
