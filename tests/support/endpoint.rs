@@ -15,7 +15,7 @@ use mixline::link::{
     self, Action, Capacity, Frame, LinkIndex, Links, Local, Network, Peer, Refusal, Sessions,
 };
 use mixline::node::{Identity, Start};
-use mixline::pki::{Consensus, Node as ListedNode};
+use mixline::pki::{Consensus, Node as ListedNode, Rates};
 
 const CAPACITY: Capacity = Capacity { nodes: 1, clients: 0 };
 /// Kernel memory for a burst of a thousand datagrams.
@@ -40,6 +40,7 @@ pub(crate) struct Endpoint {
     link: LinkIndex,
     peer: Peer,
     network: Network,
+    rates: Rates,
     remote: Remote,
     body: Box<[u8]>,
     /// Control and delivery frames that nobody has looked at.
@@ -79,11 +80,12 @@ impl Endpoint {
         rng: &mut Rng,
     ) -> Self {
         let (network, peer) = (network_of(consensus), peer(consensus, gateway));
-        let mut links = client_links(&network, at, rng);
+        let rates = consensus.parameters().rates;
+        let mut links = client_links(&network, rates, at, rng);
         let link = links.dial(&peer, at.now).unwrap();
         let port = open_port(address, network.datagram_bytes);
         let sessions = Sessions::new(&network, CAPACITY, None);
-        Self::new((links, sessions, link), port, peer, network)
+        Self::new((links, sessions, link), port, peer, network, rates)
     }
 
     /// The listed node with this identity, at its own address, with `neighbour` for its only one.
@@ -101,6 +103,7 @@ impl Endpoint {
             kem: vec![identity.epochs[0].kem.clone()],
         };
         let options = link::Options::default();
+        let rates = consensus.parameters().rates;
         let mut links = Links::new(options, network.clone(), CAPACITY, local, rng.fork(), at.wall);
         assert_eq!(links.set_peers(std::slice::from_ref(&peer), at.now), 0);
         let link = links.index_of(&peer.id).unwrap();
@@ -108,7 +111,7 @@ impl Endpoint {
         let port = open_port(address, network.datagram_bytes);
         let public = identity.keys.link.public();
         let sessions = Sessions::new(&network, CAPACITY, Some(&public));
-        Self::new((links, sessions, link), port, peer, network)
+        Self::new((links, sessions, link), port, peer, network, rates)
     }
 
     fn new(
@@ -116,16 +119,30 @@ impl Endpoint {
         port: UdpPort,
         peer: Peer,
         network: Network,
+        rates: Rates,
     ) -> Self {
         let remote = Remote::new(peer.link_public, &peer.kem_public, &network.genesis);
         let body = vec![0; network.datagram_bytes].into();
         let frames = VecDeque::new();
-        Endpoint { links, sessions, port, link, peer, network, remote, body, frames, packets: 0 }
+        let packets = 0;
+        Endpoint {
+            links,
+            sessions,
+            port,
+            link,
+            peer,
+            network,
+            rates,
+            remote,
+            body,
+            frames,
+            packets,
+        }
     }
 
     /// Forgets everything, as a client that starts again on the same socket.
     pub(crate) fn restart(&mut self, at: Start, rng: &mut Rng) {
-        self.links = client_links(&self.network, at, rng);
+        self.links = client_links(&self.network, self.rates, at, rng);
         self.sessions = Sessions::new(&self.network, CAPACITY, None);
         self.link = self.links.dial(&self.peer, at.now).unwrap();
     }
@@ -228,7 +245,11 @@ impl Endpoint {
     }
 }
 
-fn client_links(network: &Network, at: Start, rng: &mut Rng) -> Links {
+/// A client knows how seldom its gateway sends; else it would often take it for dead.
+fn client_links(network: &Network, rates: Rates, at: Start, rng: &mut Rng) -> Links {
     let options = link::Options::default();
-    Links::new(options, network.clone(), CAPACITY, Local::Client, rng.fork(), at.wall)
+    let mut links =
+        Links::new(options, network.clone(), CAPACITY, Local::Client, rng.fork(), at.wall);
+    links.expect_gaps(rates.client_up().gap_mean(), rates.client_down().gap_mean());
+    links
 }
