@@ -7,7 +7,7 @@ mod simulation;
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod testnet;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mixline::clock::Nanos;
@@ -23,24 +23,12 @@ use mixline::worker::drops::{Reason, Refusal};
 use simulation::Simulation;
 use testnet::{EPOCH, Shape};
 
-const SENDER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, 1)), 5000);
-const RECIPIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, 2)), 5000);
-
 /// All links up, sender and recipient at their gateways.
 fn connected(seed: u8) -> Simulation {
     let shape = Shape { messages_per_second: 20, ..Shape::default() };
     let mut simulation = Simulation::new(&shape, Conditions::default(), 1, seed);
-    assert!(simulation.run_until(Nanos::from_secs(60), all_up), "the links come up");
-    simulation.add_client(0, SENDER);
-    simulation.add_client(1, RECIPIENT);
-    let ready = |simulation: &Simulation| simulation.clients.iter().all(|client| client.is_ready());
-    assert!(simulation.run_until(Nanos::from_secs(60), ready), "the clients are let in");
+    simulation.connect();
     simulation
-}
-
-/// Every node has four neighbours.
-fn all_up(simulation: &Simulation) -> bool {
-    simulation.nodes.iter().all(|node| node.control.links_up() == 4)
 }
 
 fn send(simulation: &mut Simulation, count: usize) {
@@ -114,7 +102,7 @@ fn packets_in_flight_arrive_over_a_change_of_epoch_and_not_after_their_grace() {
     follow(&mut simulation, &[EPOCH, EPOCH + 1], &[EPOCH + 1], &[]);
     simulation.run(simulation.now + Nanos::from_millis(100));
     follow(&mut simulation, &[EPOCH, EPOCH + 1, EPOCH + 2], &[EPOCH + 2], &[]);
-    assert!(all_up(&simulation), "no link is touched");
+    assert!(simulation.all_up(), "no link is touched");
     assert_eq!(received(&mut simulation), 60);
     assert_eq!(of_unknown_epoch(&simulation), 0);
 
@@ -135,7 +123,10 @@ fn a_node_that_leaves_loses_its_links_and_gets_them_back_when_it_returns() {
     assert_eq!(peers, [4, 4, 3, 3, 4, 4, 3, 3]);
     assert_eq!(up[2..], peers[2..], "only the second layer and the gateways lose a link");
     follow(&mut simulation, &[EPOCH], &[], &[]);
-    assert!(simulation.run_until(Nanos::from_secs(60), all_up), "the links come up again");
+    assert!(
+        simulation.run_until(Nanos::from_secs(60), Simulation::all_up),
+        "the links come up again"
+    );
     send(&mut simulation, 20);
     assert_eq!(received(&mut simulation), 20);
 }

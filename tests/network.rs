@@ -23,9 +23,6 @@ use mixline::worker::drops::Reason;
 use simulation::{Event, Simulation};
 use testnet::{Shape, WALL};
 
-const SENDER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, 1)), 5000);
-const RECIPIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, 2)), 5000);
-
 /// Datagrams as an observer recorded them: from, to, content.
 type Recording = Arc<Mutex<Vec<(SocketAddr, SocketAddr, Vec<u8>)>>>;
 
@@ -37,14 +34,7 @@ fn connected(conditions: Conditions, workers: usize, seed: u8) -> Simulation {
 fn connected_at(rates: Rates, conditions: Conditions, workers: usize, seed: u8) -> Simulation {
     let shape = Shape { messages_per_second: 20, rates, ..Shape::default() };
     let mut simulation = Simulation::new(&shape, conditions, workers, seed);
-    // Two mixes before and two behind, or two gateways: everybody has four neighbours.
-    let all_up =
-        |simulation: &Simulation| simulation.nodes.iter().all(|node| node.control.links_up() == 4);
-    assert!(simulation.run_until(Nanos::from_secs(60), all_up), "the links come up");
-    simulation.add_client(0, SENDER);
-    simulation.add_client(1, RECIPIENT);
-    let ready = |simulation: &Simulation| simulation.clients.iter().all(|client| client.is_ready());
-    assert!(simulation.run_until(Nanos::from_secs(60), ready), "the clients are let in");
+    simulation.connect();
     simulation
 }
 

@@ -1,6 +1,6 @@
 //! A whole network in one thread and in virtual time: real nodes and clients over `io/memory`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use mixline::client::{Client, Connection, Record};
@@ -12,6 +12,14 @@ use mixline::node::{self, Node, Start, Wakers, assemble};
 use mixline::pki::{Consensus, MailboxKeys};
 
 use crate::testnet::{self, Shape, WALL};
+
+/// Where the two clients of [`Simulation::connect`] are.
+pub(crate) const SENDER: SocketAddr = client(1);
+pub(crate) const RECIPIENT: SocketAddr = client(2);
+
+const fn client(host: u8) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 78, 0, host)), 5000)
+}
 
 /// One datagram on the wire: when it left, when it arrives if it does, from where, to where.
 pub(crate) type Event = (Nanos, Option<Nanos>, SocketAddr, SocketAddr);
@@ -93,6 +101,21 @@ impl Simulation {
         self.clients.push(client);
         self.received.push(vec![]);
         self.clients.len() - 1
+    }
+
+    /// Runs until all links of the default shape are up, and a sender and a recipient, at a
+    /// gateway each, are let in.
+    pub(crate) fn connect(&mut self) {
+        assert!(self.run_until(Nanos::from_secs(60), Self::all_up), "the links come up");
+        self.add_client(0, SENDER);
+        self.add_client(1, RECIPIENT);
+        let ready = |it: &Self| it.clients.iter().all(|client| client.is_ready());
+        assert!(self.run_until(Nanos::from_secs(60), ready), "the clients are let in");
+    }
+
+    /// Two mixes before and two behind, or two gateways: everybody has four neighbours.
+    pub(crate) fn all_up(&self) -> bool {
+        self.nodes.iter().all(|node| node.control.links_up() == 4)
     }
 
     pub(crate) fn wall(&self) -> UnixMicros {
