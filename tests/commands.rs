@@ -304,7 +304,8 @@ fn a_message_written_by_hand_is_read_by_hand() {
 
 /// A demo in `folder` whose network stands, its messages delivered, and its node processes.
 fn standing_demo(folder: &Folder) -> (Process, Vec<u32>) {
-    let child = mixline()
+    let child = folder
+        .mixline()
         .args(["demo", "--keep", "--messages", "5"])
         .env("TMPDIR", &folder.0)
         .stdout(Stdio::null())

@@ -243,7 +243,9 @@ impl Folder {
         let path = std::env::temp_dir().join(&name);
         private_folder(&path).map_err(|source| DemoError::Folder { path: path.clone(), source })?;
         // Where there is no such memory, nodes find that out and say what they do instead.
-        let tables = Path::new("/dev/shm").join(name);
+        let service = std::env::var_os("RUNTIME_DIRECTORY");
+        let mut places = service.iter().flat_map(std::env::split_paths);
+        let tables = places.next().unwrap_or_else(|| "/dev/shm".into()).join(name);
         let _ = private_folder(&tables);
         Ok(Folder(path, tables))
     }
