@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::clock::{self, Nanos};
 use crate::crypto::random::Rng;
-use crate::{demo, network};
+use crate::{demo, host, network};
 
 pub use failure::{Failure, Status};
 
@@ -69,6 +69,22 @@ enum Command {
 enum NetworkCommand {
     /// Make all keys and documents of a new network, in a new folder.
     Init(InitArguments),
+}
+
+/// How long a process runs that goes on by itself.
+#[derive(Debug, Args)]
+struct Lifetime {
+    /// Stop when the process that started this one ends.
+    #[arg(long)]
+    die_with_parent: bool,
+}
+
+impl Lifetime {
+    fn begin(&self) {
+        if self.die_with_parent {
+            host::die_with_parent();
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -8,11 +8,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::node::start_log;
-use super::{Failure, Status, print};
+use super::{Failure, Lifetime, Status, print};
 use crate::authority::{Authority, Options};
 use crate::config::{self, AuthorityFile};
 use crate::crypto::random::Rng;
-use crate::host;
 use crate::pki::{KeyFolder, SigningKey};
 
 #[derive(Debug, Subcommand)]
@@ -27,9 +26,8 @@ pub(super) enum AuthorityCommand {
 pub(super) struct RunArguments {
     /// The authority's configuration.
     file: PathBuf,
-    /// Stop when the process that started this one ends.
-    #[arg(long)]
-    die_with_parent: bool,
+    #[command(flatten)]
+    lifetime: Lifetime,
 }
 
 #[derive(Debug, Args)]
@@ -49,9 +47,7 @@ pub(super) fn generate(arguments: &KeygenArguments) -> Result<(), Failure> {
 
 /// Runs an authority until SIGTERM or SIGINT.
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    if arguments.die_with_parent {
-        host::die_with_parent();
-    }
+    arguments.lifetime.begin();
     let AuthorityFile { network, keys, listen, state, policy, log } =
         AuthorityFile::load(&arguments.file)?;
     start_log(log);

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{Failure, Status};
+use super::{Failure, Lifetime, Status};
 use crate::client::api;
 use crate::client::daemon::{Daemon, Listener, Parts};
 use crate::client::spool::{Spool, SpoolError};
@@ -19,7 +19,6 @@ use crate::config::{ClientFile, GatewayChoice, LogLevel};
 use crate::crypto::random::Rng;
 use crate::crypto::sha256;
 use crate::directory::{self, Follower};
-use crate::host;
 use crate::io::udp::{self, UdpPort};
 use crate::io::wake;
 use crate::node::load_consensus;
@@ -58,16 +57,13 @@ pub(super) struct RunArguments {
     /// The unix socket to listen at; the configuration has the default.
     #[arg(long)]
     socket: Option<PathBuf>,
-    /// Stop when the process that started this one ends.
-    #[arg(long)]
-    die_with_parent: bool,
+    #[command(flatten)]
+    lifetime: Lifetime,
 }
 
 /// Runs a daemon.
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    if arguments.die_with_parent {
-        host::die_with_parent();
-    }
+    arguments.lifetime.begin();
     super::node::start_log(LogLevel::default());
     let stop = stop_on_signal()?;
     let mut file = ClientFile::load(&arguments.file)?;

@@ -8,7 +8,7 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{Failure, Status, print};
+use super::{Failure, Lifetime, Status, print};
 use crate::clock::{self, UnixMicros};
 use crate::config::{LogLevel, NodeFile};
 use crate::host::{self, Machine};
@@ -19,9 +19,8 @@ use crate::pki::{Invitation, KeyFolder, Role};
 pub(super) struct RunArguments {
     /// The node's configuration.
     file: PathBuf,
-    /// Stop when the process that started this one ends.
-    #[arg(long)]
-    die_with_parent: bool,
+    #[command(flatten)]
+    lifetime: Lifetime,
 }
 
 #[derive(Debug, Args)]
@@ -80,9 +79,7 @@ pub(super) fn invite(arguments: &InviteArguments) -> Result<(), Failure> {
 
 /// Runs a node until SIGTERM or SIGINT.
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    if arguments.die_with_parent {
-        host::die_with_parent();
-    }
+    arguments.lifetime.begin();
     let file = NodeFile::load(&arguments.file)?;
     start_log(file.log);
     let options = node::Options::of(&file);
