@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::clock::{self, Nanos};
 use crate::crypto::random::Rng;
+use crate::crypto::tier::Tier;
 use crate::{demo, host, network};
 
 pub use failure::{Failure, Status};
@@ -162,6 +163,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
+    Tier::of_process()?;
     match command {
         Command::Run(arguments) => node::run(&arguments)?,
         Command::Authority(authority::AuthorityCommand::Run(arguments)) => {

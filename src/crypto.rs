@@ -5,6 +5,7 @@
 //! written in place: the caller leaves out what it has refused, a backend takes as many jobs at a
 //! time as it has lanes.
 
+pub mod tier;
 pub mod random;
 pub mod sha256;
 pub mod x25519;
@@ -29,9 +30,4 @@ pub(crate) fn xor_into(out: &mut [u8], mask: &[u8]) {
     for (byte, mask) in out.iter_mut().zip(mask) {
         *byte ^= mask;
     }
-}
-
-/// The tier of the kernels that this machine runs: so far the reference everywhere.
-pub const fn tier() -> &'static str {
-    "serial"
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use crate::clock::Nanos;
+use crate::crypto::tier::Tier;
 use crate::io::{self, Port};
 use crate::link::Sessions;
 use crate::metrics::{Counter, Gauge};
@@ -138,7 +139,7 @@ impl<P: Port> Worker<P> {
             number,
             port,
             sessions,
-            unwrapper: Unwrapper::new(tables.geometry, ARRIVALS_MAX),
+            unwrapper: Unwrapper::new(Tier::chosen(), tables.geometry, ARRIVALS_MAX),
             pool,
             slots,
             tables,

@@ -1,6 +1,7 @@
 //! The packet format against `sphinx-packet` 0.8: byte for byte, both ways, and what it refuses.
 
 use mixline::crypto::random::Rng;
+use mixline::crypto::tier::Tier;
 use mixline::crypto::x25519::Secret;
 use mixline::sphinx::{
     BuildError, Geometry, Itinerary, Packet, Recovery, Refusal, RouteHop, Surb, Unwrapper, Version,
@@ -286,7 +287,7 @@ fn packets_of_any_other_length_are_refused() {
     let path = Path::new(&mut rng, 2);
     let mut packet = path.build(&mut rng, Version::SingleSeed, 64);
     packet.extend([0; 40]);
-    let mut unwrapper = Unwrapper::new(Geometry::new(64).unwrap(), 1);
+    let mut unwrapper = Unwrapper::new(Tier::chosen(), Geometry::new(64).unwrap(), 1);
     for bytes in 0..packet.len() {
         let mut packet = packet[..bytes].to_vec();
         let mut packets = [Packet { bytes: &mut packet, secret: &path.secrets[0] }];
@@ -360,7 +361,7 @@ fn a_bad_packet_anywhere_in_a_batch_leaves_the_others_untouched() {
     let mut next = sent.clone();
     let hops: Vec<_> = next.iter_mut().map(|packet| unwrap(packet, &secret)).collect();
 
-    let mut unwrapper = Unwrapper::new(Geometry::new(64).unwrap(), BATCH_MAX);
+    let mut unwrapper = Unwrapper::new(Tier::chosen(), Geometry::new(64).unwrap(), BATCH_MAX);
     for count in 1..=BATCH_MAX {
         for position in 0..count {
             let mut batch = sent[..count].to_vec();
@@ -395,7 +396,7 @@ fn only_authentic_packets_are_screened_in_order_and_a_replay_is_left_as_it_came(
     sent[4][300] ^= 1;
     let mut batch = sent.clone();
     let mut packets: Vec<_> = batch.iter_mut().map(|bytes| Packet { bytes, secret }).collect();
-    let mut unwrapper = Unwrapper::new(Geometry::new(64).unwrap(), 8);
+    let mut unwrapper = Unwrapper::new(Tier::chosen(), Geometry::new(64).unwrap(), 8);
     let (mut seen, mut asked) = (Vec::new(), Vec::new());
     let mut checked = unwrapper.check(&mut packets);
     checked.screen(|index, tag| {
@@ -421,7 +422,7 @@ fn a_batch_may_mix_the_keys_of_two_epochs() {
     let secrets = [&paths[0].secrets[0], &paths[1].secrets[0], &paths[1].secrets[0]];
     let pairs = batch.iter_mut().zip(secrets);
     let mut packets: Vec<_> = pairs.map(|(bytes, secret)| Packet { bytes, secret }).collect();
-    let mut unwrapper = Unwrapper::new(Geometry::new(64).unwrap(), 3);
+    let mut unwrapper = Unwrapper::new(Tier::chosen(), Geometry::new(64).unwrap(), 3);
     let outcomes = unwrapper.check(&mut packets).finish();
     assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
     assert_eq!(outcomes[2], Err(Refusal::Authentication));

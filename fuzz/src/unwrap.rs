@@ -1,6 +1,7 @@
 //! Packets that a neighbour hands over, and what their senders wrote into them.
 
 use mixline::crypto::random::Rng;
+use mixline::crypto::tier::Tier;
 use mixline::crypto::x25519::Secret;
 use mixline::sphinx::geometry::{ALPHA_BYTES, HEADER_BYTES};
 use mixline::sphinx::{
@@ -47,7 +48,7 @@ pub fn run(input: &[u8]) -> bool {
     let secret = Secret::from_bytes(SECRET);
     let mut packets: Vec<Packet<'_>> =
         after.iter_mut().map(|bytes| Packet { bytes, secret: &secret }).collect();
-    let mut unwrapper = Unwrapper::new(GEOMETRY, packets.len());
+    let mut unwrapper = Unwrapper::new(Tier::chosen(), GEOMETRY, packets.len());
     let mut checked = unwrapper.check(&mut packets);
     checked.screen(|_, _| Ok(()));
     let outcomes: Vec<Result<Hop, Refusal>> = checked.finish().to_vec();

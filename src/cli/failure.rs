@@ -10,6 +10,7 @@ use crate::client::daemon::{ListenError, StartError};
 use crate::client::protocol::Reason;
 use crate::client::spool::SpoolError;
 use crate::config::ConfigError;
+use crate::crypto::tier::TierError;
 use crate::demo::DemoError;
 use crate::directory::FollowerError;
 use crate::io::OpenError;
@@ -71,6 +72,12 @@ impl From<ConfigError> for Failure {
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         Failure { status: error.exit_code(), message: error.to_string() }
+    }
+}
+
+impl From<TierError> for Failure {
+    fn from(error: TierError) -> Self {
+        Failure::new(Status::Configuration, error)
     }
 }
 

@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 use super::{Failure, Lifetime, Status, print};
 use crate::clock::{self, UnixMicros};
 use crate::config::{LogLevel, NodeFile};
+use crate::crypto::tier::Tier;
 use crate::host::{self, Machine};
 use crate::node::{self, Custody, Faces, Identity, LoadError, Member, Stop};
 use crate::pki::{Invitation, KeyFolder, Role};
@@ -117,7 +118,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         faces.address,
     );
     tracing::info!("{}", identity.custody.memory());
-    tracing::info!("{}", Machine::look(crate::crypto::tier()));
+    tracing::info!("{}", Machine::look(Tier::chosen().name().as_str()));
     let totals = node::run(&identity, &options, &faces, member, &stop)?;
     tracing::info!("stopped");
     if let Some(totals) = totals {

@@ -5,6 +5,7 @@
 //! the hash BLAKE2b under k2 or k4. It has no backend of its own: it hands groups of blocks to
 //! those two.
 
+use super::tier::Tier;
 use super::{blake2b, chacha20, field, xor_into};
 use arrayvec::ArrayVec;
 use zeroize::zeroize_bytes;
@@ -31,8 +32,8 @@ const K4: usize = 128;
 ///
 /// # Panics
 /// When a block is shorter than [`BLOCK_BYTES_MIN`].
-pub fn encrypt<'a>(jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>) {
-    for_groups(jobs, |group| {
+pub fn encrypt<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>) {
+    for_groups(tier, jobs, |group| {
         group.stream(K1);
         group.hash(K2);
         group.stream(K3);
@@ -44,8 +45,8 @@ pub fn encrypt<'a>(jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>) {
 ///
 /// # Panics
 /// When a block is shorter than [`BLOCK_BYTES_MIN`].
-pub fn decrypt<'a>(jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>) {
-    for_groups(jobs, |group| {
+pub fn decrypt<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>) {
+    for_groups(tier, jobs, |group| {
         group.hash(K4);
         group.stream(K3);
         group.hash(K2);
@@ -60,9 +61,13 @@ struct Block<'a> {
     right: &'a mut [u8],
 }
 
-struct Group<'a>(ArrayVec<Block<'a>, GROUP>);
+struct Group<'a> {
+    tier: Tier,
+    blocks: ArrayVec<Block<'a>, GROUP>,
+}
 
 fn for_groups<'a>(
+    tier: Tier,
     jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>,
     rounds: impl Fn(&mut Group<'a>),
 ) {
@@ -72,8 +77,8 @@ fn for_groups<'a>(
         Block { key, left, right }
     });
     loop {
-        let mut group = Group(blocks.by_ref().take(GROUP).collect());
-        if group.0.is_empty() {
+        let mut group = Group { tier, blocks: blocks.by_ref().take(GROUP).collect() };
+        if group.blocks.is_empty() {
             return;
         }
         rounds(&mut group);
@@ -84,11 +89,12 @@ impl Group<'_> {
     /// L ^= hash(key, R).
     fn hash(&mut self, key_offset: usize) {
         let mut digests = [[0; LEFT_BYTES]; GROUP];
-        let blocks = self.0.iter().zip(&mut digests);
+        let blocks = self.blocks.iter().zip(&mut digests);
         blake2b::keyed(
+            self.tier,
             blocks.map(|(block, digest)| (field(block.key, key_offset), &*block.right, digest)),
         );
-        for (block, digest) in self.0.iter_mut().zip(&digests) {
+        for (block, digest) in self.blocks.iter_mut().zip(&digests) {
             xor_into(block.left, digest);
         }
         zeroize_bytes(digests.as_flattened_mut());
@@ -97,12 +103,12 @@ impl Group<'_> {
     /// R ^= stream(L ^ key).
     fn stream(&mut self, key_offset: usize) {
         let mut keys = [[0; LEFT_BYTES]; GROUP];
-        for (block, key) in self.0.iter().zip(&mut keys) {
+        for (block, key) in self.blocks.iter().zip(&mut keys) {
             *key = *field(block.key, key_offset);
             xor_into(key, block.left);
         }
-        let blocks = self.0.iter_mut().zip(&keys);
-        chacha20::xor(blocks.map(|(block, key)| (key, &mut *block.right)));
+        let blocks = self.blocks.iter_mut().zip(&keys);
+        chacha20::xor(self.tier, blocks.map(|(block, key)| (key, &mut *block.right)));
         zeroize_bytes(keys.as_flattened_mut());
     }
 }
@@ -132,10 +138,10 @@ mod tests {
         for count in 0..=2 * GROUP + 1 {
             let mut alone = random_blocks(count, 100);
             let mut together = alone.clone();
-            alone.chunks_mut(1).for_each(|block| encrypt(jobs(block)));
-            encrypt(jobs(&mut together));
+            alone.chunks_mut(1).for_each(|block| encrypt(Tier::SERIAL, jobs(block)));
+            encrypt(Tier::SERIAL, jobs(&mut together));
             assert_eq!(alone, together);
-            decrypt(jobs(&mut together));
+            decrypt(Tier::SERIAL, jobs(&mut together));
             assert_eq!(together, random_blocks(count, 100));
         }
     }
@@ -144,9 +150,9 @@ mod tests {
     fn decryption_undoes_encryption_at_every_length() {
         for bytes in [33, 63, 64, 65, 95, 96, 97, 160, 161, 1024] {
             let mut blocks = random_blocks(3, bytes);
-            encrypt(jobs(&mut blocks));
+            encrypt(Tier::SERIAL, jobs(&mut blocks));
             assert_ne!(blocks, random_blocks(3, bytes));
-            decrypt(jobs(&mut blocks));
+            decrypt(Tier::SERIAL, jobs(&mut blocks));
             assert_eq!(blocks, random_blocks(3, bytes));
         }
     }
@@ -156,9 +162,9 @@ mod tests {
         let plain = random_blocks(1, 64);
         for bit in 0..512 {
             let mut blocks = plain.clone();
-            encrypt(jobs(&mut blocks));
+            encrypt(Tier::SERIAL, jobs(&mut blocks));
             blocks[0].1[bit / 8] ^= 1 << (bit % 8);
-            decrypt(jobs(&mut blocks));
+            decrypt(Tier::SERIAL, jobs(&mut blocks));
             let halves = blocks[0].1.chunks(16).zip(plain[0].1.chunks(16));
             assert!(halves.into_iter().all(|(garbled, text)| garbled != text));
         }

@@ -1,5 +1,6 @@
 //! SHA-256, HMAC-SHA256 (RFC 2104) and HKDF-SHA256 (RFC 5869).
 
+use super::tier::Tier;
 use aws_lc_rs::{digest, hmac as lc};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -31,6 +32,7 @@ pub fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 ///
 /// Unlike [`hmac()`] it never allocates: it is made for the packet path.
 pub fn hmac_each<'a, const K: usize>(
+    _tier: Tier,
     jobs: impl Iterator<Item = (&'a [u8; K], &'a [u8], &'a mut [u8; 32])>,
 ) {
     for (key, message, tag) in jobs {
@@ -53,6 +55,7 @@ impl Hkdf {
     /// For each job (secret, keys): fills the keys from the secret.
     pub fn derive<'a, const K: usize, const N: usize>(
         &self,
+        _tier: Tier,
         jobs: impl Iterator<Item = (&'a [u8; K], &'a mut [u8; N])>,
     ) {
         const { assert!(N <= 255 * 32, "RFC 5869, 2.3: the block counter is one byte") };
@@ -105,7 +108,7 @@ mod tests {
         let mut tags = [[0; 32]; 2];
         let [one, three] = &mut tags;
         let jobs = [(&[0x0b; 20], &b"Hi There"[..], one), (&[0xaa; 20], &[0xdd; 50], three)];
-        hmac_each(jobs.into_iter());
+        hmac_each(Tier::SERIAL, jobs.into_iter());
         assert_eq!(tags.map(|tag| HEXLOWER.encode(&tag)), [first, third]);
         assert_eq!(HEXLOWER.encode(&hmac(&[0x0b; 20], &[b"Hi ", b"There"])), first);
         assert_eq!(HEXLOWER.encode(&hmac(&[0xaa; 20], &[&[0xdd; 50]])), third);
@@ -118,11 +121,11 @@ mod tests {
         let salt: [u8; 13] = std::array::from_fn(|index| u8::try_from(index).unwrap());
         let info = &[0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9];
         let mut keys = [0; 42];
-        Hkdf::new(&salt, info).derive(once((&secret, &mut keys)));
+        Hkdf::new(&salt, info).derive(Tier::SERIAL, once((&secret, &mut keys)));
         let basic = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf\
                      34007208d5b887185865";
         assert_eq!(HEXLOWER.encode(&keys), basic);
-        Hkdf::new(b"", b"").derive(once((&secret, &mut keys)));
+        Hkdf::new(b"", b"").derive(Tier::SERIAL, once((&secret, &mut keys)));
         let no_salt = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d\
                        9d201395faa4b61a96c8";
         assert_eq!(HEXLOWER.encode(&keys), no_salt);

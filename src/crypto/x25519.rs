@@ -4,6 +4,7 @@
 //! it knows whose fault that is.
 
 use super::random::Rng;
+use super::tier::Tier;
 use curve25519_dalek::{MontgomeryPoint, Scalar, scalar::clamp_integer};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -54,27 +55,45 @@ impl std::fmt::Debug for Secret {
 /// They have an owner, instead of being an argument, so that a backend may keep between the two
 /// multiplications what it computed of a point (its chain of doublings is half of the work).
 #[derive(Debug)]
-pub struct Points(Box<[Point]>);
+pub struct Points {
+    #[expect(dead_code, reason = "one backend")]
+    tier: Tier,
+    points: Box<[Point]>,
+}
 
 impl Points {
     /// Room for `lanes` points.
-    pub fn new(lanes: usize) -> Self {
-        Points(vec![[0; 32]; lanes].into())
+    pub fn new(tier: Tier, lanes: usize) -> Self {
+        Points { tier, points: vec![[0; 32]; lanes].into() }
     }
 
     /// Puts `point` into `lane`.
     pub fn load(&mut self, lane: usize, point: &Point) {
-        self.0[lane] = *point;
+        self.points[lane] = *point;
     }
 
     /// For each job (lane, scalar, product): multiplies the lane's point by the clamped scalar.
+    /// Of a lane off the curve the product is meaningless.
     pub fn multiply<'a>(
         &mut self,
         jobs: impl Iterator<Item = (usize, &'a [u8; 32], &'a mut Point)>,
     ) {
         for (lane, scalar, product) in jobs {
-            *product = x25519_dalek::x25519(*scalar, self.0[lane]);
+            *product = x25519_dalek::x25519(*scalar, self.points[lane]);
         }
+    }
+
+    /// Whether the lane's point, which has been multiplied, lies on the curve and not on its twist.
+    pub fn is_on_curve(&self, lane: usize) -> bool {
+        MontgomeryPoint(self.points[lane]).to_edwards(0).is_some()
+    }
+
+    /// As [`Points::multiply`], of points that have been multiplied already.
+    pub fn multiply_again<'a>(
+        &mut self,
+        jobs: impl Iterator<Item = (usize, &'a [u8; 32], &'a mut Point)>,
+    ) {
+        self.multiply(jobs);
     }
 }
 
@@ -116,6 +135,27 @@ impl Product {
         let bits = (0..253).rev().map(|bit| bytes[bit / 8] >> (bit % 8) & 1 == 1);
         let eightfold = bits.chain([false; 3]);
         MontgomeryPoint(*point).mul_bits_be(eightfold).to_bytes()
+    }
+}
+
+/// For each job (scalar, point, product): multiplies the point, on the curve or its twist, by the
+/// clamped scalar.
+pub fn multiply_each<'a>(
+    _tier: Tier,
+    jobs: impl Iterator<Item = (&'a [u8; 32], &'a Point, &'a mut Point)>,
+) {
+    for (scalar, point, product) in jobs {
+        *product = x25519_dalek::x25519(*scalar, *point);
+    }
+}
+
+/// For each job (scalars, point, product): as [`Product::multiply`].
+pub fn multiply_products<'a>(
+    _tier: Tier,
+    jobs: impl Iterator<Item = (&'a Product, &'a Point, &'a mut Point)>,
+) {
+    for (scalars, point, product) in jobs {
+        *product = scalars.multiply(point);
     }
 }
 
@@ -184,7 +224,7 @@ mod tests {
     fn a_batch_multiplies_each_lane_by_its_own_scalar() {
         let mut rng = Rng::from_seed([1; 32]);
         let secrets: Vec<_> = (0..5).map(|_| Secret::random(&mut rng)).collect();
-        let mut points = Points::new(5);
+        let mut points = Points::new(Tier::SERIAL, 5);
         (0..5).for_each(|lane| points.load(lane, &[u8::try_from(lane).unwrap() + 9; 32]));
         let mut products = [[0; 32]; 5];
         let jobs = [4, 0, 3].map(|lane| (lane, secrets[lane].as_bytes()));

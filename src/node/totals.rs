@@ -64,7 +64,7 @@ impl Totals {
             loops: control.loop_counts().sent,
             loops_back: control.loop_counts().returned,
             drops: BTreeMap::new(),
-            crypto: crate::crypto::tier().to_owned(),
+            crypto: crate::crypto::tier::Tier::chosen().name().as_str().to_owned(),
             port: "udp".to_owned(),
         };
         for reason in Reason::all() {

@@ -7,6 +7,7 @@ use super::geometry::{BETA_BYTES, GAMMA_BYTES, HEADER_BYTES, HOP_BYTES, HOPS_MAX
 use super::header::{self, BLOCK_BYTES, FINAL_BYTES, Hop, HopKeys, NEXT, Version};
 use super::{Destination, Geometry, Identifier, NodeAddress, payload};
 use crate::crypto::random::Rng;
+use crate::crypto::tier::Tier;
 use crate::crypto::x25519::{Point, Product, Secret};
 use crate::crypto::{aes_ctr, xor_into};
 use arrayvec::ArrayVec;
@@ -82,9 +83,10 @@ pub fn build(
 ) -> Result<(), BuildError> {
     let (head, delta) = split_packet(out, message)?;
     let keys = seal_header(itinerary, rng, head)?;
+    let tier = Tier::chosen();
     payload::pad(message, delta);
     for keys in keys.iter().rev() {
-        payload::add_layer(&payload::key(keys, itinerary.version), delta);
+        payload::add_layer(tier, &payload::key(tier, keys, itinerary.version), delta);
     }
     Ok(())
 }
@@ -133,7 +135,7 @@ fn route_keys(route: &[RouteHop], secret: &Secret) -> Result<RouteKeys, BuildErr
             return Err(BuildError::PublicKey { hop });
         }
         let mut keys = HopKeys::ZERO;
-        HopKeys::derive(std::iter::once((&*shared, &mut keys)));
+        HopKeys::derive(Tier::chosen(), std::iter::once((&*shared, &mut keys)));
         scalar.include(keys.blinding());
         all.push(keys);
     }
@@ -147,7 +149,9 @@ fn seal_routing(
     rng: &mut Rng,
 ) -> ([u8; GAMMA_BYTES], [u8; BETA_BYTES]) {
     let mut streams = Zeroizing::new([[0; BLOCK_BYTES]; HOPS_MAX]);
+    let tier = Tier::chosen();
     aes_ctr::xor(
+        tier,
         keys.iter().zip(streams.iter_mut()).map(|(keys, text)| (keys.stream(), &mut text[..])),
     );
     let forwards = keys.len() - 1;
@@ -161,7 +165,7 @@ fn seal_routing(
     xor_into(own, &streams[forwards]);
     fill(filler, &streams[..forwards]);
 
-    let mut gamma = header::gamma(&keys[forwards], &beta);
+    let mut gamma = header::gamma(tier, &keys[forwards], &beta);
     for hop in (0..forwards).rev() {
         beta.copy_within(..BETA_BYTES - HOP_BYTES, HOP_BYTES);
         let forward = Hop::Forward {
@@ -171,7 +175,7 @@ fn seal_routing(
         forward.write(version, &mut beta);
         beta[NEXT..HOP_BYTES].copy_from_slice(&gamma);
         xor_into(&mut beta, &streams[hop]);
-        gamma = header::gamma(&keys[hop], &beta);
+        gamma = header::gamma(tier, &keys[hop], &beta);
     }
     (gamma, beta)
 }

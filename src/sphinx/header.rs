@@ -3,6 +3,7 @@
 use super::geometry::{BETA_BYTES, GAMMA_BYTES, HOP_BYTES};
 use super::{Destination, Identifier, NodeAddress, Refusal, ReplayTag};
 use crate::crypto::sha256::{self, Hkdf};
+use crate::crypto::tier::Tier;
 use crate::crypto::{field, lioness};
 use std::sync::LazyLock;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -132,8 +133,11 @@ impl HopKeys {
     pub(super) const ZERO: HopKeys = HopKeys([0; KEYS_BYTES]);
 
     /// For each job (shared secret, keys): derives the keys.
-    pub(super) fn derive<'a>(jobs: impl Iterator<Item = (&'a [u8; 32], &'a mut HopKeys)>) {
-        KEYS.derive(jobs.map(|(secret, keys)| (secret, &mut keys.0)));
+    pub(super) fn derive<'a>(
+        tier: Tier,
+        jobs: impl Iterator<Item = (&'a [u8; 32], &'a mut HopKeys)>,
+    ) {
+        KEYS.derive(tier, jobs.map(|(secret, keys)| (secret, &mut keys.0)));
     }
 
     /// Wipes in place, fast enough for every packet.
@@ -172,8 +176,8 @@ impl HopKeys {
 }
 
 /// Gamma of one header, for its sender.
-pub(super) fn gamma(keys: &HopKeys, beta: &[u8]) -> [u8; GAMMA_BYTES] {
+pub(super) fn gamma(tier: Tier, keys: &HopKeys, beta: &[u8]) -> [u8; GAMMA_BYTES] {
     let mut tag = [0; 32];
-    sha256::hmac_each(std::iter::once((keys.mac(), beta, &mut tag)));
+    sha256::hmac_each(tier, std::iter::once((keys.mac(), beta, &mut tag)));
     *field(&tag, 0)
 }

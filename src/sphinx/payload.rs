@@ -7,6 +7,7 @@ use super::geometry::PAYLOAD_OVERHEAD_BYTES;
 use super::header::{HopKeys, Version};
 use crate::crypto::lioness;
 use crate::crypto::sha256::Hkdf;
+use crate::crypto::tier::Tier;
 use std::iter::once;
 use std::sync::LazyLock;
 use zeroize::Zeroizing;
@@ -50,33 +51,36 @@ pub(super) fn pad(message: &[u8], payload: &mut [u8]) {
 }
 
 /// For each job (seed, key): derives the payload key.
-pub(super) fn derive_keys<'a>(jobs: impl Iterator<Item = (&'a Seed, &'a mut lioness::Key)>) {
-    SEEDED_KEYS.derive(jobs);
+pub(super) fn derive_keys<'a>(
+    tier: Tier,
+    jobs: impl Iterator<Item = (&'a Seed, &'a mut lioness::Key)>,
+) {
+    SEEDED_KEYS.derive(tier, jobs);
 }
 
 /// The payload key that grows from `seed`.
-pub(super) fn seeded_key(seed: &Seed) -> Zeroizing<lioness::Key> {
+pub(super) fn seeded_key(tier: Tier, seed: &Seed) -> Zeroizing<lioness::Key> {
     let mut key = Zeroizing::new([0; lioness::KEY_BYTES]);
-    derive_keys(once((seed, &mut *key)));
+    derive_keys(tier, once((seed, &mut *key)));
     key
 }
 
 /// The payload key of a hop.
-pub(super) fn key(keys: &HopKeys, version: Version) -> Zeroizing<lioness::Key> {
+pub(super) fn key(tier: Tier, keys: &HopKeys, version: Version) -> Zeroizing<lioness::Key> {
     match version {
         Version::FullKey => Zeroizing::new(*keys.payload_key()),
-        Version::Seeds | Version::SingleSeed => seeded_key(keys.payload_seed()),
+        Version::Seeds | Version::SingleSeed => seeded_key(tier, keys.payload_seed()),
     }
 }
 
 /// Puts one layer around `payload`.
-pub(super) fn add_layer(key: &lioness::Key, payload: &mut [u8]) {
-    lioness::encrypt(once((key, payload)));
+pub(super) fn add_layer(tier: Tier, key: &lioness::Key, payload: &mut [u8]) {
+    lioness::encrypt(tier, once((key, payload)));
 }
 
 /// Takes one layer off `payload`.
-pub(super) fn remove_layer(key: &lioness::Key, payload: &mut [u8]) {
-    lioness::decrypt(once((key, payload)));
+pub(super) fn remove_layer(tier: Tier, key: &lioness::Key, payload: &mut [u8]) {
+    lioness::decrypt(tier, once((key, payload)));
 }
 
 #[cfg(test)]

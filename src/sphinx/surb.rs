@@ -11,6 +11,7 @@ use super::payload::{self, Seed};
 use super::{Identifier, NodeAddress, Version};
 use crate::crypto::lioness;
 use crate::crypto::random::Rng;
+use crate::crypto::tier::Tier;
 use arrayvec::ArrayVec;
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -86,8 +87,9 @@ impl Surb {
         let (header, delta) = build::split_packet(out, message)?;
         header.copy_from_slice(&self.header);
         payload::pad(message, delta);
+        let tier = Tier::chosen();
         for seed in self.seeds.iter().rev() {
-            payload::add_layer(&payload::seeded_key(seed), delta);
+            payload::add_layer(tier, &payload::seeded_key(tier, seed), delta);
         }
         Ok(self.first_hop)
     }
@@ -118,10 +120,11 @@ impl Recovery {
         if payload.len() < lioness::BLOCK_BYTES_MIN {
             return None;
         }
+        let tier = Tier::chosen();
         for seed in self.seeds.iter().rev() {
-            payload::add_layer(&payload::seeded_key(seed), payload);
+            payload::add_layer(tier, &payload::seeded_key(tier, seed), payload);
         }
-        payload::remove_layer(&payload::seeded_key(self.seeds.last()?), payload);
+        payload::remove_layer(tier, &payload::seeded_key(tier, self.seeds.last()?), payload);
         payload::open(payload)
     }
 }

@@ -9,6 +9,7 @@
 use super::geometry::{ALPHA_BYTES, BETA_BYTES, GAMMA_BYTES, HEADER_BYTES};
 use super::header::{BLOCK_BYTES, Hop, HopKeys, NEXT, Version};
 use super::{Geometry, ReplayTag, payload};
+use crate::crypto::tier::Tier;
 use crate::crypto::{aes_ctr, field, lioness, sha256, x25519};
 use std::fmt;
 use subtle::{Choice, ConstantTimeEq};
@@ -19,6 +20,8 @@ use zeroize::zeroize_bytes;
 pub enum Refusal {
     /// It has not the length that the network's geometry gives.
     Length,
+    /// Its alpha is no point of the curve, but of its twist: no sender makes such a packet.
+    OffCurve,
     /// Its header is not authentic under this key, or its alpha has low order.
     Authentication,
     /// The routing information says neither forward nor final.
@@ -33,8 +36,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, in the order of the enumeration: a table of counters has this shape.
-    pub const ALL: [Refusal; 6] = [
+    pub const ALL: [Refusal; 7] = [
         Refusal::Length,
+        Refusal::OffCurve,
         Refusal::Authentication,
         Refusal::Flag,
         Refusal::Version,
@@ -51,6 +55,7 @@ impl Refusal {
     pub const fn name(self) -> &'static str {
         match self {
             Refusal::Length => "length",
+            Refusal::OffCurve => "off_curve",
             Refusal::Authentication => "authentication",
             Refusal::Flag => "flag",
             Refusal::Version => "version",
@@ -72,6 +77,7 @@ pub struct Packet<'a> {
 
 /// Unwraps packets by batches; owns all the memory that this takes.
 pub struct Unwrapper {
+    tier: Tier,
     packet_bytes: usize,
     lanes: Box<[Lane]>,
     points: x25519::Points,
@@ -79,12 +85,13 @@ pub struct Unwrapper {
 }
 
 impl Unwrapper {
-    /// For packets of `geometry`, up to `batch_max` at a time.
-    pub fn new(geometry: Geometry, batch_max: usize) -> Self {
+    /// For packets of `geometry`, up to `batch_max` at a time, by the kernels of `tier`.
+    pub fn new(tier: Tier, geometry: Geometry, batch_max: usize) -> Self {
         Unwrapper {
+            tier,
             packet_bytes: geometry.packet_bytes(),
             lanes: vec![Lane::EMPTY; batch_max].into(),
-            points: x25519::Points::new(batch_max),
+            points: x25519::Points::new(tier, batch_max),
             outcomes: vec![Ok(Lane::EMPTY.hop); batch_max].into(),
         }
     }
@@ -96,6 +103,7 @@ impl Unwrapper {
     pub fn check<'u, 'p>(&'u mut self, packets: &'u mut [Packet<'p>]) -> Checked<'u, 'p> {
         let count = packets.len();
         let mut batch = Checked {
+            tier: self.tier,
             lanes: &mut self.lanes[..count],
             points: &mut self.points,
             outcomes: &mut self.outcomes[..count],
@@ -117,6 +125,7 @@ impl fmt::Debug for Unwrapper {
 /// A batch whose headers are checked. When it goes, finished or not, its keys are wiped.
 #[must_use = "nothing is unwrapped before `finish`"]
 pub struct Checked<'u, 'p> {
+    tier: Tier,
     lanes: &'u mut [Lane],
     points: &'u mut x25519::Points,
     outcomes: &'u mut [Result<Hop, Refusal>],
@@ -157,22 +166,28 @@ impl<'u> Checked<'u, '_> {
     }
 
     /// Shared secrets and what they yield. A low-order alpha gives the all-zero secret, which
-    /// everybody knows. Whether it does depends on alpha alone: branching on it tells nothing.
+    /// everybody knows. Whether it does depends on alpha alone, as does whether alpha is on the
+    /// curve: branching on these tells nothing.
     fn derive_keys(&mut self) {
         let jobs = alive(self.lanes, &*self.packets);
         self.points.multiply(
             jobs.map(|(index, lane, packet)| (index, packet.secret.as_bytes(), &mut lane.shared)),
         );
-        for (_, lane, _) in alive(self.lanes, &*self.packets) {
-            lane.require(lane.shared.ct_ne(&[0; ALPHA_BYTES]));
+        for (index, lane, _) in alive(self.lanes, &*self.packets) {
+            if self.points.is_on_curve(index) {
+                lane.require(lane.shared.ct_ne(&[0; ALPHA_BYTES]));
+            } else {
+                lane.refusal = Some(Refusal::OffCurve);
+            }
         }
         let jobs = alive(self.lanes, &*self.packets);
-        HopKeys::derive(jobs.map(|(_, lane, _)| (&lane.shared, &mut lane.keys)));
+        HopKeys::derive(self.tier, jobs.map(|(_, lane, _)| (&lane.shared, &mut lane.keys)));
     }
 
     fn check_gammas(&mut self) {
         let jobs = alive(self.lanes, &*self.packets);
         sha256::hmac_each(
+            self.tier,
             jobs.map(|(_, lane, _)| (lane.keys.mac(), &lane.block[..BETA_BYTES], &mut lane.mac)),
         );
         for (_, lane, packet) in alive(self.lanes, &*self.packets) {
@@ -182,7 +197,7 @@ impl<'u> Checked<'u, '_> {
 
     fn read_routing(&mut self) {
         let jobs = alive(self.lanes, &*self.packets);
-        aes_ctr::xor(jobs.map(|(_, lane, _)| (lane.keys.stream(), &mut lane.block[..])));
+        aes_ctr::xor(self.tier, jobs.map(|(_, lane, _)| (lane.keys.stream(), &mut lane.block[..])));
         for (_, lane, _) in alive(self.lanes, &*self.packets) {
             match Hop::parse(&lane.block) {
                 Ok((hop, version)) => (lane.hop, lane.version) = (hop, version),
@@ -193,7 +208,7 @@ impl<'u> Checked<'u, '_> {
 
     fn blind(&mut self) {
         let jobs = forwarded(self.lanes, &*self.packets);
-        self.points.multiply(
+        self.points.multiply_again(
             jobs.map(|(index, lane, _)| (index, lane.keys.blinding(), &mut lane.next_alpha)),
         );
     }
@@ -205,10 +220,12 @@ impl<'u> Checked<'u, '_> {
         }
         let seeded = alive(self.lanes, &*self.packets).filter(|(_, lane, _)| !is_full(lane));
         payload::derive_keys(
+            self.tier,
             seeded.map(|(_, lane, _)| (lane.keys.payload_seed(), &mut lane.payload_key)),
         );
         let jobs = alive(self.lanes, &mut *self.packets);
         lioness::decrypt(
+            self.tier,
             jobs.map(|(_, lane, packet)| (&lane.payload_key, &mut packet.bytes[HEADER_BYTES..])),
         );
     }

@@ -1,6 +1,7 @@
 //! A path of real keys, and what `sphinx-packet` makes of it.
 
 use mixline::crypto::random::Rng;
+use mixline::crypto::tier::Tier;
 use mixline::crypto::x25519::Secret;
 use mixline::sphinx::{
     Geometry, Hop, Itinerary, Packet, Refusal, RouteHop, Unwrapper, Version, build,
@@ -145,7 +146,7 @@ pub(crate) fn unwrap_with(
     mut look: impl FnMut(&[u8; 32]),
 ) -> Result<Hop, Refusal> {
     let geometry = Geometry::new(packet.len() - HEADER_BYTES).unwrap();
-    let mut unwrapper = Unwrapper::new(geometry, 1);
+    let mut unwrapper = Unwrapper::new(Tier::chosen(), geometry, 1);
     let mut packets = [Packet { bytes: packet, secret }];
     let mut checked = unwrapper.check(&mut packets);
     checked.screen(|_, tag| {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
+use mixline::crypto::tier::Tier;
 use mixline::crypto::x25519::Secret;
 use mixline::message::{Event, Inbox, MessageId, Outbox, Received};
 use mixline::pki::{Consensus, MailboxAddress, MailboxKeys, NodeId};
@@ -99,7 +100,7 @@ impl Mixnet {
         };
         Mixnet {
             nodes: identities.iter().map(node).collect(),
-            unwrapper: Unwrapper::new(consensus.geometry(), 1),
+            unwrapper: Unwrapper::new(Tier::chosen(), consensus.geometry(), 1),
             consensus,
             users: vec![],
             now: Nanos::ZERO,
