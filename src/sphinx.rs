@@ -6,13 +6,14 @@
 //! batches; `build` and `surb` are the sender's and the replier's.
 
 pub mod build;
+mod draft;
 pub mod geometry;
 pub mod header;
 pub mod payload;
 pub mod surb;
 pub mod unwrap;
 
-pub use build::{BuildError, Itinerary, RouteHop, build};
+pub use build::{BuildError, Itinerary, Order, RouteHop, build, build_each};
 pub use geometry::{Geometry, GeometryError};
 pub use header::{Hop, Version};
 pub use surb::{Recovery, Surb};

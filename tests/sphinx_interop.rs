@@ -1,14 +1,16 @@
 //! The packet format against `sphinx-packet` 0.8: byte for byte, both ways, and what it refuses.
 
+use curve25519_dalek::MontgomeryPoint;
 use mixline::crypto::random::Rng;
-use mixline::crypto::tier::Tier;
+use mixline::crypto::tier::{self, Tier};
 use mixline::crypto::x25519::Secret;
 use mixline::sphinx::{
-    BuildError, Geometry, Itinerary, Packet, Recovery, Refusal, RouteHop, Surb, Unwrapper, Version,
-    build, payload,
+    BuildError, Geometry, Itinerary, Order, Packet, Recovery, Refusal, RouteHop, Surb, Unwrapper,
+    Version, build, build_each, payload,
 };
 use peer::{HEADER_BYTES, IDENTIFIER, Path, message, unwrap, unwrap_with};
 use sphinx_packet::{SURB, SphinxPacket};
+use std::process::Command;
 use x25519_dalek::StaticSecret;
 
 #[cfg(test)]
@@ -19,6 +21,12 @@ mod naive;
 mod peer;
 
 const VERSIONS: [Version; 3] = [Version::FullKey, Version::Seeds, Version::SingleSeed];
+/// u = 2: there is no v with v^2 = u^3 + 486662 u^2 + u.
+const TWIST_POINT: [u8; 32] = {
+    let mut point = [0; 32];
+    point[0] = 2;
+    point
+};
 const PAYLOADS_BYTES: [usize; 11] = [33, 48, 64, 65, 97, 555, 1024, 1500, 2065, 4001, 8209];
 
 /// Every path length, payload size and version.
@@ -66,6 +74,47 @@ fn the_fast_sender_gives_the_bytes_of_the_naive_one() {
         let order = naive::Order { secret, ..order };
         assert_eq!(packet, naive::packet(&order, payload_bytes));
     });
+}
+
+#[test]
+fn packets_built_together_are_processed_there_and_a_bad_order_disturbs_no_other() {
+    let mut rng = Rng::from_seed([26; 32]);
+    for count in [1, 2, 7, 8, 9, 16, 17, 33] {
+        let paths: Vec<_> = (0..count).map(|index| Path::new(&mut rng, 1 + index % 5)).collect();
+        let mut packets = vec![vec![0; HEADER_BYTES + 100]; count];
+        let bad = rng.below(u32::try_from(count).unwrap()) as usize;
+        packets[bad].truncate(HEADER_BYTES);
+        let orders = paths.iter().zip(&mut packets).zip(VERSIONS.into_iter().cycle());
+        let mut orders: Vec<_> = orders
+            .map(|((path, packet), version)| Order {
+                message: &[7; 60],
+                itinerary: path.itinerary(version),
+                packet,
+            })
+            .collect();
+        let outcomes = build_each(Tier::chosen(), &mut orders, &mut rng);
+        for (index, (path, packet)) in paths.iter().zip(packets).enumerate() {
+            if index == bad {
+                let refusal = BuildError::Packet { packet_bytes: HEADER_BYTES };
+                assert_eq!(outcomes[index], Err(refusal));
+                assert!(packet.iter().all(|&byte| byte == 0));
+            } else {
+                assert_eq!(outcomes[index], Ok(()));
+                assert_eq!(payload::open(&path.walk(packet)), Some(&[7; 60][..]));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_other_tiers_of_this_machine_pass_these_tests_too() {
+    let others = Tier::all().filter(|tier| *tier != Tier::chosen());
+    for tier in others.take_while(|_| std::env::var_os(tier::VARIABLE).is_none()) {
+        let program = std::env::current_exe().unwrap();
+        let name = tier.name().as_str();
+        let run = Command::new(program).env(tier::VARIABLE, name).output().unwrap();
+        assert!(run.status.success(), "{name}: {}", String::from_utf8_lossy(&run.stdout));
+    }
 }
 
 #[test]
@@ -182,7 +231,12 @@ fn every_flipped_header_bit_is_refused_but_the_one_that_x25519_masks() {
         if bit == 255 {
             assert_eq!((outcome, tags, &packet), (hop, vec![tag], &next));
         } else {
-            assert_eq!((outcome, tags), (Err(Refusal::Authentication), vec![]), "bit {bit}");
+            let alpha = MontgomeryPoint(flipped[..32].try_into().unwrap());
+            let refusal = match alpha.to_edwards(0) {
+                Some(_) => Refusal::Authentication,
+                None => Refusal::OffCurve,
+            };
+            assert_eq!((outcome, tags), (Err(refusal), vec![]), "bit {bit}");
             assert_eq!(packet, flipped);
         }
     }
@@ -321,12 +375,13 @@ fn authentic_headers_with_unknown_flags_or_old_versions_are_refused() {
     }
 }
 
-/// Spoils the packet at `position` in one of six ways and says what refuses it.
+/// Spoils the packet at `position` in one of seven ways and says what refuses it.
 fn spoil(packets: &mut [Vec<u8>], position: usize, way: usize, secret: &Secret) -> Refusal {
     let packet = &mut packets[position];
     let refusals = [
         Refusal::Authentication,
         Refusal::Authentication,
+        Refusal::OffCurve,
         Refusal::Length,
         Refusal::Flag,
         Refusal::Version,
@@ -335,9 +390,10 @@ fn spoil(packets: &mut [Vec<u8>], position: usize, way: usize, secret: &Secret) 
     match way % refusals.len() {
         0 => packet[40] ^= 1,
         1 => packet[..32].fill(0),
-        2 => packet.truncate(200),
-        3 => *packet = forged(secret, 3, 260),
-        4 => *packet = forged(secret, 1, 257),
+        2 => packet[..32].copy_from_slice(&TWIST_POINT),
+        3 => packet.truncate(200),
+        4 => *packet = forged(secret, 3, 260),
+        5 => *packet = forged(secret, 1, 257),
         _ => (), // the screen refuses it
     }
     refusals[way % refusals.len()]

@@ -12,6 +12,13 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// A u-coordinate, little-endian.
 pub type Point = [u8; 32];
 
+/// The point that public keys are multiples of (RFC 7748, 4.1).
+pub const BASE_POINT: Point = {
+    let mut point = [0; 32];
+    point[0] = 9;
+    point
+};
+
 /// A secret scalar, clamped when it is used; wiped on drop.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; 32]);

@@ -1,16 +1,13 @@
-//! The sender's side: wraps a message into a packet, one layer a hop.
-//!
-//! A path of n hops takes n multiplications of a point and one of the base point, because the
-//! sender multiplies its scalars first ([`Product`]); hop by hop it would take n(n+1)/2.
+//! The sender's side: wraps messages into packets, by batches.
 
-use super::geometry::{BETA_BYTES, GAMMA_BYTES, HEADER_BYTES, HOP_BYTES, HOPS_MAX};
-use super::header::{self, BLOCK_BYTES, FINAL_BYTES, Hop, HopKeys, NEXT, Version};
+use super::draft::{self, Draft};
+use super::geometry::{HEADER_BYTES, HOPS_MAX};
+use super::header::Version;
 use super::{Destination, Geometry, Identifier, NodeAddress, payload};
+use crate::crypto::lioness;
 use crate::crypto::random::Rng;
 use crate::crypto::tier::Tier;
-use crate::crypto::x25519::{Point, Product, Secret};
-use crate::crypto::{aes_ctr, xor_into};
-use arrayvec::ArrayVec;
+use crate::crypto::x25519::Point;
 use zeroize::Zeroizing;
 
 /// One hop of a path, as its sender sees it.
@@ -71,6 +68,17 @@ pub enum BuildError {
     Identifier,
 }
 
+/// A packet to be made.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// What it carries.
+    pub message: &'a [u8],
+    /// Where it goes.
+    pub itinerary: Itinerary<'a>,
+    /// What becomes the packet; its length gives the geometry.
+    pub packet: &'a mut [u8],
+}
+
 /// Makes `out` the packet that carries `message` along `itinerary`; its length gives the geometry.
 ///
 /// # Errors
@@ -81,110 +89,81 @@ pub fn build(
     rng: &mut Rng,
     out: &mut [u8],
 ) -> Result<(), BuildError> {
-    let (head, delta) = split_packet(out, message)?;
-    let keys = seal_header(itinerary, rng, head)?;
-    let tier = Tier::chosen();
-    payload::pad(message, delta);
-    for keys in keys.iter().rev() {
-        payload::add_layer(tier, &payload::key(tier, keys, itinerary.version), delta);
-    }
-    Ok(())
+    let mut order = [Order { message, itinerary: *itinerary, packet: out }];
+    build_each(Tier::chosen(), &mut order, rng).pop().unwrap_or(Ok(()))
 }
 
-/// The header and the payload of a packet to be, if a geometry has its size and holds `message`.
-pub(super) fn split_packet<'a>(
-    out: &'a mut [u8],
-    message: &[u8],
-) -> Result<(&'a mut [u8], &'a mut [u8]), BuildError> {
-    let packet_bytes = out.len();
+/// Makes all that is ordered, together: much faster than one by one where the machine has kernels
+/// for batches. Outcomes are in the order of the orders, each as [`build`] would return it; what is
+/// refused is left as it was.
+pub fn build_each(
+    tier: Tier,
+    orders: &mut [Order<'_>],
+    rng: &mut Rng,
+) -> Vec<Result<(), BuildError>> {
+    let mut drafts: Vec<Draft<'_>> =
+        orders.iter().map(|order| Draft::new(&order.itinerary, rng)).collect();
+    for (draft, order) in drafts.iter_mut().zip(&*orders) {
+        if let Err(error) = check_sizes(order.packet, order.message) {
+            draft.refuse(error);
+        }
+    }
+    draft::seal(tier, &mut drafts, rng);
+    let keys = payload_keys(tier, &drafts);
+    let mut payloads = Vec::with_capacity(drafts.len());
+    for ((draft, order), keys) in drafts.iter().zip(orders).zip(keys.iter()) {
+        if draft.error().is_none()
+            && let Some((header, delta)) = order.packet.split_first_chunk_mut()
+        {
+            draft.write(header);
+            payload::pad(order.message, delta);
+            payloads.push(Payload { keys: &keys[..draft.keys().len()], delta });
+        }
+    }
+    add_layers(tier, &mut payloads);
+    drafts.iter().map(|draft| draft.error().map_or(Ok(()), Err)).collect()
+}
+
+/// Whether a geometry has packets of the length of `packet`, and they hold `message`.
+pub(super) fn check_sizes(packet: &[u8], message: &[u8]) -> Result<(), BuildError> {
+    let packet_bytes = packet.len();
     let geometry = Geometry::new(packet_bytes.saturating_sub(HEADER_BYTES))
         .map_err(|_| BuildError::Packet { packet_bytes })?;
     let (message_bytes, message_bytes_max) = (message.len(), geometry.message_bytes_max());
     if message_bytes > message_bytes_max {
         return Err(BuildError::Message { message_bytes, message_bytes_max });
     }
-    Ok(out.split_at_mut(HEADER_BYTES))
+    Ok(())
 }
 
-/// The keys of every hop of a route.
-pub(super) type RouteKeys = ArrayVec<HopKeys, HOPS_MAX>;
-
-/// Writes the header for `itinerary`; the keys are what the payload's layers come from.
-pub(super) fn seal_header(
-    itinerary: &Itinerary<'_>,
-    rng: &mut Rng,
-    header: &mut [u8],
-) -> Result<RouteKeys, BuildError> {
-    let secret = Secret::random(rng);
-    let keys = route_keys(itinerary.route, &secret)?;
-    let (gamma, beta) = seal_routing(itinerary, &keys, rng);
-    let parts = secret.public().into_iter().chain(gamma).chain(beta);
-    header.iter_mut().zip(parts).for_each(|(out, byte)| *out = byte);
-    Ok(keys)
+/// A padded message and the keys of its layers, in route order.
+struct Payload<'a> {
+    keys: &'a [lioness::Key],
+    delta: &'a mut [u8],
 }
 
-fn route_keys(route: &[RouteHop], secret: &Secret) -> Result<RouteKeys, BuildError> {
-    if route.is_empty() || route.len() > HOPS_MAX {
-        return Err(BuildError::Route { hops: route.len() });
+/// The payload keys of every hop of every draft, in route order.
+type PayloadKeys = Zeroizing<Vec<[lioness::Key; HOPS_MAX]>>;
+
+fn payload_keys(tier: Tier, drafts: &[Draft<'_>]) -> PayloadKeys {
+    let mut all = Zeroizing::new(vec![[[0; lioness::KEY_BYTES]; HOPS_MAX]; drafts.len()]);
+    let is_full = |draft: &Draft<'_>| draft.itinerary().version == Version::FullKey;
+    for (draft, keys) in drafts.iter().zip(all.iter_mut()).filter(|(draft, _)| is_full(draft)) {
+        draft.keys().iter().zip(keys).for_each(|(hop, key)| *key = *hop.payload_key());
     }
-    let mut scalar = Product::new(secret);
-    let mut all = RouteKeys::new();
-    for (hop, node) in route.iter().enumerate() {
-        let shared = Zeroizing::new(scalar.multiply(&node.public_key));
-        if *shared == [0; 32] {
-            return Err(BuildError::PublicKey { hop });
-        }
-        let mut keys = HopKeys::ZERO;
-        HopKeys::derive(Tier::chosen(), std::iter::once((&*shared, &mut keys)));
-        scalar.include(keys.blinding());
-        all.push(keys);
-    }
-    Ok(all)
+    let seeded = drafts.iter().zip(all.iter_mut()).filter(|(draft, _)| !is_full(draft));
+    let jobs = seeded.flat_map(|(draft, keys)| draft.keys().iter().zip(keys));
+    payload::derive_keys(tier, jobs.map(|(hop, key)| (hop.payload_seed(), key)));
+    all
 }
 
-/// The first hop's gamma and beta, from the last hop's inwards out.
-fn seal_routing(
-    itinerary: &Itinerary<'_>,
-    keys: &[HopKeys],
-    rng: &mut Rng,
-) -> ([u8; GAMMA_BYTES], [u8; BETA_BYTES]) {
-    let mut streams = Zeroizing::new([[0; BLOCK_BYTES]; HOPS_MAX]);
-    let tier = Tier::chosen();
-    aes_ctr::xor(
-        tier,
-        keys.iter().zip(streams.iter_mut()).map(|(keys, text)| (keys.stream(), &mut text[..])),
-    );
-    let forwards = keys.len() - 1;
-
-    let mut beta = [0; BETA_BYTES];
-    let (own, filler) = beta.split_at_mut(BETA_BYTES - HOP_BYTES * forwards);
-    let Itinerary { destination, identifier, version, .. } = *itinerary;
-    Hop::Final { destination, identifier }.write(version, own);
-    // Random, not zero: zeros told the last node the length of the path (Kuhn et al. 2020).
-    rng.fill(&mut own[FINAL_BYTES..]);
-    xor_into(own, &streams[forwards]);
-    fill(filler, &streams[..forwards]);
-
-    let mut gamma = header::gamma(tier, &keys[forwards], &beta);
-    for hop in (0..forwards).rev() {
-        beta.copy_within(..BETA_BYTES - HOP_BYTES, HOP_BYTES);
-        let forward = Hop::Forward {
-            next: itinerary.route[hop + 1].address,
-            delay_ns: itinerary.route[hop].delay_ns,
-        };
-        forward.write(version, &mut beta);
-        beta[NEXT..HOP_BYTES].copy_from_slice(&gamma);
-        xor_into(&mut beta, &streams[hop]);
-        gamma = header::gamma(tier, &keys[hop], &beta);
-    }
-    (gamma, beta)
-}
-
-/// The filler phi: what the zeros that each hop appends have become when they reach the last one,
-/// whose MAC covers them.
-fn fill(filler: &mut [u8], streams: &[[u8; BLOCK_BYTES]]) {
-    for (hop, stream) in streams.iter().enumerate() {
-        let grown = HOP_BYTES * (hop + 1);
-        xor_into(&mut filler[..grown], &stream[BLOCK_BYTES - grown..]);
+/// Puts the layers around every payload, the last hop's first.
+fn add_layers(tier: Tier, payloads: &mut [Payload<'_>]) {
+    for hops_behind in 0..HOPS_MAX {
+        let jobs = payloads.iter_mut().filter_map(|Payload { keys, delta }| {
+            let hop = keys.len().checked_sub(hops_behind + 1)?;
+            Some((&keys[hop], &mut **delta))
+        });
+        lioness::encrypt(tier, jobs);
     }
 }

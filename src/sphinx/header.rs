@@ -2,7 +2,7 @@
 
 use super::geometry::{BETA_BYTES, GAMMA_BYTES, HOP_BYTES};
 use super::{Destination, Identifier, NodeAddress, Refusal, ReplayTag};
-use crate::crypto::sha256::{self, Hkdf};
+use crate::crypto::sha256::Hkdf;
 use crate::crypto::tier::Tier;
 use crate::crypto::{field, lioness};
 use std::sync::LazyLock;
@@ -173,11 +173,4 @@ impl HopKeys {
     pub(super) fn replay_tag(&self) -> &ReplayTag {
         field(&self.0, 256)
     }
-}
-
-/// Gamma of one header, for its sender.
-pub(super) fn gamma(tier: Tier, keys: &HopKeys, beta: &[u8]) -> [u8; GAMMA_BYTES] {
-    let mut tag = [0; 32];
-    sha256::hmac_each(tier, std::iter::once((keys.mac(), beta, &mut tag)));
-    *field(&tag, 0)
 }

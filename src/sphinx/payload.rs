@@ -4,7 +4,6 @@
 //! recipient's integrity check: a payload that was changed on its way comes out random.
 
 use super::geometry::PAYLOAD_OVERHEAD_BYTES;
-use super::header::{HopKeys, Version};
 use crate::crypto::lioness;
 use crate::crypto::sha256::Hkdf;
 use crate::crypto::tier::Tier;
@@ -63,14 +62,6 @@ pub(super) fn seeded_key(tier: Tier, seed: &Seed) -> Zeroizing<lioness::Key> {
     let mut key = Zeroizing::new([0; lioness::KEY_BYTES]);
     derive_keys(tier, once((seed, &mut *key)));
     key
-}
-
-/// The payload key of a hop.
-pub(super) fn key(tier: Tier, keys: &HopKeys, version: Version) -> Zeroizing<lioness::Key> {
-    match version {
-        Version::FullKey => Zeroizing::new(*keys.payload_key()),
-        Version::Seeds | Version::SingleSeed => seeded_key(tier, keys.payload_seed()),
-    }
 }
 
 /// Puts one layer around `payload`.

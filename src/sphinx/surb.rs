@@ -6,6 +6,7 @@
 //! with the seeds of every hop, are accepted.
 
 use super::build::{self, BuildError, Itinerary};
+use super::draft::{self, Draft};
 use super::geometry::{HEADER_BYTES, HOPS_MAX};
 use super::payload::{self, Seed};
 use super::{Identifier, NodeAddress, Version};
@@ -51,9 +52,14 @@ impl Surb {
             return Err(BuildError::Identifier);
         }
         let itinerary = Itinerary { version: Version::SingleSeed, ..*itinerary };
+        let mut draft = Draft::new(&itinerary, rng);
+        draft::seal(Tier::chosen(), std::slice::from_mut(&mut draft), rng);
+        if let Some(error) = draft.error() {
+            return Err(error);
+        }
         let mut header = [0; HEADER_BYTES];
-        let keys = build::seal_header(&itinerary, rng, &mut header)?;
-        let seeds: Seeds = keys.iter().map(|keys| *keys.payload_seed()).collect();
+        draft.write(&mut header);
+        let seeds: Seeds = draft.keys().iter().map(|keys| *keys.payload_seed()).collect();
         let surb = Surb {
             header,
             first_hop: itinerary.route[0].address,
@@ -84,7 +90,8 @@ impl Surb {
     /// # Errors
     /// When the message or the length of `out` is none that the format allows.
     pub fn reply(self, message: &[u8], out: &mut [u8]) -> Result<NodeAddress, BuildError> {
-        let (header, delta) = build::split_packet(out, message)?;
+        build::check_sizes(out, message)?;
+        let (header, delta) = out.split_at_mut(HEADER_BYTES);
         header.copy_from_slice(&self.header);
         payload::pad(message, delta);
         let tier = Tier::chosen();
