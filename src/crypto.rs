@@ -6,6 +6,7 @@
 //! time as it has lanes.
 
 pub mod tier;
+pub mod wipe;
 pub mod random;
 pub mod sha256;
 pub mod x25519;

@@ -13,6 +13,7 @@ use super::control::ControlCounts;
 use super::standing::{InForce, Standing};
 use super::window::Window;
 use crate::clock::Nanos;
+use crate::crypto;
 use crate::gateway;
 use crate::replay::EpochKey;
 use crate::worker::Counts;
@@ -46,6 +47,9 @@ pub struct Metric {
 pub const METRICS: &[Metric] = &[
     gauge("mixline_build_info", Tier::Live, "The program's version, as a label.", |_| {
         vec![Sample::of("version", env!("CARGO_PKG_VERSION"), 1.0)]
+    }),
+    gauge("mixline_crypto_info", Tier::Live, "The tier of the cryptography, as a label.", |_| {
+        vec![Sample::of("tier", crypto::tier::Tier::chosen().name().as_str(), 1.0)]
     }),
     gauge("mixline_workers", Tier::Live, "Threads that process packets.", |view| {
         one(view.sources.workers.len() as f64)

@@ -10,7 +10,7 @@ use super::geometry::{ALPHA_BYTES, BETA_BYTES, GAMMA_BYTES, HEADER_BYTES};
 use super::header::{BLOCK_BYTES, Hop, HopKeys, NEXT, Version};
 use super::{Geometry, ReplayTag, payload};
 use crate::crypto::tier::Tier;
-use crate::crypto::{aes_ctr, field, lioness, sha256, x25519};
+use crate::crypto::{aes_ctr, field, lioness, sha256, wipe, x25519};
 use std::fmt;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::zeroize_bytes;
@@ -122,7 +122,8 @@ impl fmt::Debug for Unwrapper {
     }
 }
 
-/// A batch whose headers are checked. When it goes, finished or not, its keys are wiped.
+/// A batch whose headers are checked. When it goes, finished or not, its keys are wiped, and so is
+/// what the kernels left on the stack.
 #[must_use = "nothing is unwrapped before `finish`"]
 pub struct Checked<'u, 'p> {
     tier: Tier,
@@ -241,6 +242,7 @@ impl<'u> Checked<'u, '_> {
 impl Drop for Checked<'_, '_> {
     fn drop(&mut self) {
         self.lanes.iter_mut().for_each(Lane::wipe);
+        wipe::stack();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Before the packets: what the control thread asked for since the last turn.
 
 use super::rings::{Command, HandOff};
-use super::{BATCH, GROUP, Worker};
+use super::{BATCH, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
 use crate::link::Frame;
@@ -16,7 +16,7 @@ impl<P: Port> Worker<P> {
         }
         let waiting = self.rings.commands.len();
         for done in 0..waiting {
-            if self.arrivals.len() == GROUP || self.tables_next.is_some() {
+            if self.arrivals.len() == self.group || self.tables_next.is_some() {
                 return done;
             }
             let Some(command) = self.rings.commands.pop() else { return done };
@@ -143,10 +143,11 @@ mod tests {
             let packet = packet(&mut worker, 7);
             assert!(commands.push(packet).is_ok());
         }
-        for turn in 1..=300_u64.div_ceil(GROUP as u64) {
+        let group = worker.group as u64;
+        for turn in 1..=300_u64.div_ceil(group) {
             worker.turn(Nanos(turn));
             let unwrapped = worker.counts.drops.of(Refusal::Authentication);
-            assert_eq!(unwrapped, 300.min(turn * GROUP as u64));
+            assert_eq!(unwrapped, 300.min(turn * group));
         }
         let all: Vec<_> = std::iter::from_fn(|| worker.slots.take()).collect();
         assert_eq!(all.len(), SLOTS as usize, "every slot is home");

@@ -9,7 +9,7 @@ use super::policing::Policer;
 use super::rings::{Handshake, Inbox, Upcall};
 use super::slab::{Slot, SlotCache};
 use super::tables::Tables;
-use super::{ARRIVALS_MAX, Arrival, Counts, GROUP, Rings, Worker};
+use super::{ARRIVALS_MAX, Arrival, Counts, Rings, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
 use crate::link::{self, Frame, Opened, Sessions};
@@ -17,8 +17,9 @@ use crate::link::{self, Frame, Opened, Sessions};
 impl<P: Port> Worker<P> {
     /// Receives what the port has, at most a group; returns how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
+        let group = self.group;
         let (port, mut intake) = self.intake(now);
-        port.receive(GROUP, |source, datagram| intake.take(source, datagram))
+        port.receive(group, |source, datagram| intake.take(source, datagram))
     }
 
     /// Takes in a packet that begins its way here.
