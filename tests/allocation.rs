@@ -192,10 +192,11 @@ impl Bench {
     }
 }
 
-/// A packet that goes on to the mix after a random delay.
-fn mixed(builder: &mut Builder) -> Vec<u8> {
-    let delay = builder.rng.exponential(DELAY_MEAN).min(delay_max(DELAY_MEAN));
-    builder.forwarded(delay)
+/// A round of packets that go on to the mix after random delays.
+fn mixed(builder: &mut Builder) -> Vec<Vec<u8>> {
+    let delays: [Nanos; ROUND] =
+        std::array::from_fn(|_| builder.rng.exponential(DELAY_MEAN).min(delay_max(DELAY_MEAN)));
+    builder.forwarded_each(&delays)
 }
 
 /// A packet for each check between the link and the pool.
@@ -217,7 +218,7 @@ fn refused(builder: &mut Builder) -> Vec<Vec<u8>> {
 
 /// Sends rounds of packets into `rounds` until nobody takes them any more.
 fn supply(mut builder: Builder, rounds: &SyncSender<Vec<Vec<u8>>>) {
-    while rounds.send((0..ROUND).map(|_| mixed(&mut builder)).collect()).is_ok() {}
+    while rounds.send(mixed(&mut builder)).is_ok() {}
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
+use mixline::crypto::tier::Tier;
 use mixline::io::Port;
 use mixline::pki::Node as ListedNode;
 use mixline::route::content::Content;
 use mixline::route::epoch_byte;
-use mixline::sphinx::{self, Destination, Geometry, Itinerary, RouteHop, Version};
+use mixline::sphinx::{self, Destination, Geometry, Itinerary, Order, RouteHop, Version};
 
 use crate::loopback::Loopback;
 
@@ -39,6 +40,23 @@ impl Builder {
         self.frame(&[RouteHop { delay_ns: delay.0, ..self.gateway }, self.mix], [5; 32])
     }
 
+    /// Packets that go on to the mix, one after each delay, built together.
+    pub(crate) fn forwarded_each(&mut self, delays: &[Nanos]) -> Vec<Vec<u8>> {
+        let mut frames = vec![vec![0; Geometry::DEFAULT.frame_bytes()]; delays.len()];
+        let route = |delay: &Nanos| [RouteHop { delay_ns: delay.0, ..self.gateway }, self.mix];
+        let routes: Vec<_> = delays.iter().map(route).collect();
+        let content = content();
+        let mut orders = Vec::with_capacity(delays.len());
+        for (frame, route) in frames.iter_mut().zip(&routes) {
+            let (packet, tail) = frame.split_at_mut(Geometry::DEFAULT.packet_bytes());
+            tail[0] = self.epoch;
+            orders.push(Order { message: &content, itinerary: itinerary(route, [5; 32]), packet });
+        }
+        let built = sphinx::build_each(Tier::chosen(), &mut orders, &mut self.rng);
+        assert!(built.iter().all(Result::is_ok));
+        frames
+    }
+
     /// A packet for a mailbox of this gateway.
     pub(crate) fn delivered(&mut self, mailbox: Destination) -> Vec<u8> {
         self.frame(&[self.gateway], mailbox)
@@ -48,11 +66,17 @@ impl Builder {
     pub(crate) fn frame(&mut self, route: &[RouteHop], destination: Destination) -> Vec<u8> {
         let mut frame = vec![0; Geometry::DEFAULT.frame_bytes()];
         let (packet, tail) = frame.split_at_mut(Geometry::DEFAULT.packet_bytes());
-        let (identifier, version) = ([0; 16], Version::SingleSeed);
-        let itinerary = Itinerary { route, destination, identifier, version };
-        let content = Content { reply: None, body: b"message" }.encode();
-        sphinx::build(&content, &itinerary, &mut self.rng, packet).unwrap();
+        let itinerary = itinerary(route, destination);
+        sphinx::build(&content(), &itinerary, &mut self.rng, packet).unwrap();
         tail[0] = self.epoch;
         frame
     }
+}
+
+fn content() -> Vec<u8> {
+    Content { reply: None, body: b"message" }.encode()
+}
+
+fn itinerary(route: &[RouteHop], destination: Destination) -> Itinerary<'_> {
+    Itinerary { route, destination, identifier: [0; 16], version: Version::SingleSeed }
 }
