@@ -15,7 +15,8 @@ FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 # Tests, demo and people use the release profile, so that everything is compiled once.
 # Some tests have hosts of their own, made with `ip`.
-test: PACKAGES += iproute2
+# One runs the cryptography under valgrind.
+test: PACKAGES += iproute2 valgrind
 test: needs
 	cargo test --release --locked
 

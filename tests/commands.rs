@@ -135,6 +135,15 @@ fn an_unknown_key_ends_with_78_and_is_shown_in_its_line() {
 }
 
 #[test]
+fn an_unknown_tier_of_cryptography_ends_with_78_and_is_told_which_there_are() {
+    let output = mixline().args(["demo"]).env("MIXLINE_CRYPTO", "avx2").output();
+    let output = output.expect("the program starts");
+    assert_eq!(output.status.code(), Some(78));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("MIXLINE_CRYPTO") && error.contains("scalar"), "{error}");
+}
+
+#[test]
 fn a_key_file_that_others_can_read_ends_with_77_and_says_what_to_do() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new("open-key");

@@ -1,0 +1,132 @@
+//! No jump and no address depends on a secret: looked for by valgrind in the whole of every
+//! primitive that meets one.
+//!
+//! Each test runs this program again under memcheck, with its secrets marked. Valgrind knows no
+//! AVX-512, so of those kernels it sees the portable instance, which is the same code over another
+//! vector; the real ones are disassembled by `tests/crypto_kernels.rs` and timed by `make audit`.
+
+#[path = "support/valgrind.rs"]
+mod valgrind;
+
+use std::hint::black_box;
+use std::process::Command;
+
+use mixline::crypto::sha256::{self, Hkdf};
+use mixline::crypto::tier::Tier;
+use mixline::crypto::x25519::{BASE_POINT, Points, multiply_each};
+use mixline::crypto::{aes_ctr, blake2b, chacha20, lioness};
+
+/// What valgrind exits with when it has found something.
+const FOUND: i32 = 99;
+/// In the environment of the runs under valgrind.
+const VARIABLE: &str = "MIXLINE_UNDER_VALGRIND";
+
+/// Runs `section` under valgrind, as the test `name`; the exit status.
+fn examine(name: &str, section: impl FnOnce()) -> Option<i32> {
+    if std::env::var_os(VARIABLE).is_some() {
+        assert!(valgrind::is_here());
+        section();
+        return None;
+    }
+    let program = std::env::current_exe().expect("a program has a path");
+    let run = Command::new("valgrind")
+        .args(["--quiet", &format!("--error-exitcode={FOUND}")])
+        .arg(program)
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(VARIABLE, "1")
+        .output()
+        .expect("valgrind is installed: `make test` does it");
+    let status = run.status.code().expect("it ends by itself");
+    if status != FOUND {
+        assert_eq!(status, 0, "{}", String::from_utf8_lossy(&run.stderr));
+    }
+    Some(status)
+}
+
+/// `section` decides nothing by a secret.
+#[track_caller]
+fn assert_constant_time(name: &str, section: impl FnOnce()) {
+    if let Some(status) = examine(name, section) {
+        assert_eq!(status, 0, "a jump or an address depends on a secret: run valgrind to see it");
+    }
+}
+
+/// A marked secret.
+fn secret<const N: usize>() -> [u8; N] {
+    let mut secret = [0x5a; N];
+    valgrind::poison(&mut secret);
+    secret
+}
+
+fn tiers() -> impl Iterator<Item = Tier> {
+    // Of those that valgrind knows.
+    Tier::all()
+}
+
+#[test]
+fn a_jump_that_depends_on_a_secret_is_found() {
+    let status = examine("a_jump_that_depends_on_a_secret_is_found", || {
+        if black_box(secret::<1>())[0] == 7 {
+            black_box(());
+        }
+    });
+    assert!(status.is_none_or(|status| status == FOUND));
+}
+
+#[test]
+fn an_address_that_depends_on_a_secret_is_found() {
+    let status = examine("an_address_that_depends_on_a_secret_is_found", || {
+        let table = black_box([1u8; 256]);
+        black_box(table[usize::from(black_box(secret::<1>())[0])]);
+    });
+    assert!(status.is_none_or(|status| status == FOUND));
+}
+
+#[test]
+fn multiplications_of_points_are_constant_time() {
+    assert_constant_time("multiplications_of_points_are_constant_time", || {
+        for tier in tiers() {
+            let scalars: [[u8; 32]; 3] = [secret(), secret(), secret()];
+            let mut products = [[0; 32]; 3];
+            let jobs = scalars.iter().zip(&mut products);
+            multiply_each(tier, jobs.map(|(scalar, product)| (scalar, &BASE_POINT, product)));
+            let mut points = Points::new(tier, 3);
+            (0..3).for_each(|lane| points.load(lane, &BASE_POINT));
+            let jobs = || scalars.iter().enumerate();
+            let outputs = products.iter_mut();
+            points.multiply(jobs().zip(outputs).map(|((lane, scalar), out)| (lane, scalar, out)));
+            let outputs = products.iter_mut();
+            points.multiply_again(
+                jobs().zip(outputs).map(|((lane, scalar), out)| (lane, scalar, out)),
+            );
+        }
+    });
+}
+
+#[test]
+fn keyed_hashes_and_key_derivation_are_constant_time() {
+    assert_constant_time("keyed_hashes_and_key_derivation_are_constant_time", || {
+        for tier in tiers() {
+            let (key, long_key) = (secret::<16>(), secret::<64>());
+            let (mut tag, mut keys) = ([0; 32], [0; 288]);
+            sha256::hmac_each(tier, std::iter::once((&key, &[3; 300][..], &mut tag)));
+            let hkdf = Hkdf::new(b"salt", b"information");
+            hkdf.derive(tier, std::iter::once((&key, &mut keys)));
+            blake2b::keyed(tier, std::iter::once((&long_key, &[3; 992][..], &mut tag)));
+        }
+    });
+}
+
+#[test]
+fn ciphers_are_constant_time() {
+    assert_constant_time("ciphers_are_constant_time", || {
+        for tier in tiers() {
+            let (mut text, key) = ([7; 1024], secret::<192>());
+            aes_ctr::xor(tier, std::iter::once((&secret(), &mut text[..360])));
+            chacha20::xor(tier, std::iter::once((&secret(), &mut text[..])));
+            lioness::encrypt(tier, std::iter::once((&key, &mut text[..])));
+            lioness::decrypt(tier, std::iter::once((&key, &mut text[..])));
+            valgrind::release(&mut text);
+        }
+    });
+}
