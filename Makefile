@@ -1,6 +1,6 @@
 # `make test` and `make demo` are each enough on a fresh Debian 12 with rustup.
 
-.PHONY: test soak demo fuzz needs
+.PHONY: test soak demo bench fuzz needs
 .NOTPARALLEL:
 
 # rustup's place, for a shell that was opened before it was installed.
@@ -27,6 +27,12 @@ soak: needs
 
 demo: needs
 	@cargo run --release --locked --quiet -- demo
+
+# Ours beside other implementations, in one process: docs/performance.md says how. What is
+# measured, and for how long, as in `make bench BENCH="hop_1024 --seconds 5"`.
+BENCH ?=
+bench: needs
+	@cargo bench --locked --quiet --bench peers -- $(BENCH)
 
 # The fuzzer's findings go to fuzz/artifacts, what it learns to fuzz/target; the committed
 # corpora are only read. An ordinary test (tests/fuzz_corpora.rs) runs them too.
