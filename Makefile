@@ -1,6 +1,6 @@
 # `make test` and `make demo` are each enough on a fresh Debian 12 with rustup.
 
-.PHONY: test soak demo bench fuzz needs
+.PHONY: test soak demo bench figures fuzz needs
 .NOTPARALLEL:
 
 # rustup's place, for a shell that was opened before it was installed.
@@ -33,6 +33,13 @@ demo: needs
 BENCH ?=
 bench: needs
 	@cargo bench --locked --quiet --bench peers -- $(BENCH)
+
+# Puts the tables of this machine into the page.
+figures: needs
+	cargo bench --locked --bench peers > target/figures
+	sed -i -e '/<!-- figures -->/,/<!-- end -->/{//!d}' -e '/<!-- figures -->/r target/figures' \
+		docs/performance.md
+	sed -i -e '/^RESULT /d' docs/performance.md
 
 # The fuzzer's findings go to fuzz/artifacts, what it learns to fuzz/target; the committed
 # corpora are only read. An ordinary test (tests/fuzz_corpora.rs) runs them too.

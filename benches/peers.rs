@@ -98,7 +98,8 @@ fn measure(options: &Options) -> Result<(), String> {
         return Err("no comparison has such a name".into());
     }
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{machine}; on core {core}, for {seconds} to {} s", 2 * seconds);
+    let _ = writeln!(out, "{machine}.\n");
+    let _ = writeln!(io::stderr(), "on core {core}, for {seconds} to {} s", 2 * seconds);
 
     let start = ticks::Moment::now();
     let band = sampling::sample_all(&mut all, Nanos::from_secs(options.seconds));

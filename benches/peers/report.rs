@@ -79,15 +79,14 @@ impl Report<'_> {
 
     /// What each stage is of the whole hop; none unless all of them were measured.
     fn shares(&self) -> Option<Table> {
-        let hop = self.summary_of("hop_1024")?.ours.minimum;
+        let hop = self.summary_of("hop_1024")?.ours.scaled;
         let mut table = Table::new(&["stage", "ticks", "share", "the crates' ticks", "ratio"]);
         let mut rest = hop;
         for (name, stage) in STAGES {
-            let summary = self.summary_of(name)?;
-            let ticks = summary.ours.minimum;
-            rest -= ticks;
-            let (peer, ratio) = (summary.peer.minimum, summary.ratio());
-            table.add(share(stage, ticks, hop, [format!("{peer:.0}"), format!("{ratio:.2}")]));
+            let Summary { ours, peer } = self.summary_of(name)?;
+            rest -= ours.scaled;
+            let ratio = format!("{:.2}", peer.scaled / ours.scaled);
+            table.add(share(stage, ours.scaled, hop, [format!("{:.0}", peer.scaled), ratio]));
         }
         table.add(share("parse, compare, write, wipe", rest, hop, ["", ""].map(str::to_owned)));
         table.add(share("hop_1024", hop, hop, ["", ""].map(str::to_owned)));
@@ -103,20 +102,15 @@ fn share(stage: &str, ticks: f64, hop: f64, others: [String; 2]) -> Vec<String> 
 
 impl Display for Report<'_> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let (mhz, Band { best, worst }) = (1e3 * self.ticks_per_ns, self.band);
-        writeln!(
-            out,
-            "{mhz:.0} million ticks a second. Ticks are minimum / median of the windows"
-        )?;
-        writeln!(
-            out,
-            "whose marker is {best:.0} to {worst:.0} ticks, for one packet or operation."
-        )?;
+        let (mhz, Band { luckiest, best, worst }) = (1e3 * self.ticks_per_ns, self.band);
+        writeln!(out, "{mhz:.0} million ticks a second. Figures are for one packet or operation;")?;
+        writeln!(out, "ticks: minimum / median of the windows with a marker from {best:.0} to")?;
+        writeln!(out, "{worst:.0} ticks (the luckiest of all windows: {luckiest:.0}).")?;
         for group in self.groups.iter().filter(|group| !group.comparisons.is_empty()) {
-            write!(out, "\n{}\n\n{}", group.title, self.table(group))?;
+            write!(out, "\n### {}\n\n{}", group.title, self.table(group))?;
         }
         if let Some(shares) = self.shares() {
-            write!(out, "\nThe stages of a hop, and what remains of it\n\n{shares}")?;
+            write!(out, "\n### The stages of a hop\n\n{shares}")?;
         }
         writeln!(out)?;
         for comparison in self.comparisons() {

@@ -12,7 +12,7 @@ const SLACK: f64 = 1.03;
 /// all other windows would not count.
 const LUCKY: usize = 100;
 /// Fewer undisturbed windows give no figures.
-pub(crate) const WINDOWS_MIN: usize = 20;
+pub(crate) const WINDOWS_MIN: usize = 10;
 
 /// What was timed in one window, in ticks; the sides' for one unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +25,8 @@ pub(crate) struct Window {
 /// The markers of windows that count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Band {
+    /// Of all windows of the run, only to be shown.
+    pub(crate) luckiest: f64,
     pub(crate) best: f64,
     pub(crate) worst: f64,
 }
@@ -32,10 +34,10 @@ pub(crate) struct Band {
 impl Band {
     /// The band of a run in which these markers were seen.
     pub(crate) fn of(markers: impl Iterator<Item = f64>) -> Self {
-        let mut sorted: Vec<f64> = markers.collect();
-        sorted.sort_by(f64::total_cmp);
-        let best = sorted.get(sorted.len() / LUCKY).copied().unwrap_or_default();
-        Band { best, worst: SLACK * best }
+        let markers = sorted(markers);
+        let best = markers.get(markers.len() / LUCKY).copied().unwrap_or_default();
+        let luckiest = markers.first().copied().unwrap_or_default();
+        Band { luckiest, best, worst: SLACK * best }
     }
 
     /// The windows that count.
@@ -46,10 +48,27 @@ impl Band {
     /// Both sides' figures; none when fewer than [`WINDOWS_MIN`] of the windows count.
     pub(crate) fn summary(self, windows: &[Window]) -> Option<Summary> {
         (self.counted(windows).count() >= WINDOWS_MIN).then(|| Summary {
-            ours: Spread::of(self.counted(windows).map(|window| window.ours)),
-            peer: Spread::of(self.counted(windows).map(|window| window.peer)),
+            ours: self.spread(windows, |window| window.ours),
+            peer: self.spread(windows, |window| window.peer),
         })
     }
+
+    /// One side's figures.
+    fn spread(self, windows: &[Window], side: impl Fn(&Window) -> f64) -> Spread {
+        let ticks = sorted(self.counted(windows).map(&side));
+        let scaled = self.counted(windows).map(|window| side(window) * self.best / window.marker);
+        Spread { minimum: ticks[0], median: median(&ticks), scaled: median(&sorted(scaled)) }
+    }
+}
+
+fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut sorted: Vec<f64> = figures.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
 }
 
 /// One side's figures, in ticks a unit.
@@ -57,15 +76,9 @@ impl Band {
 pub(crate) struct Spread {
     pub(crate) minimum: f64,
     pub(crate) median: f64,
-}
-
-impl Spread {
-    /// Of `samples`, of which there is one at least.
-    fn of(samples: impl Iterator<Item = f64>) -> Self {
-        let mut sorted: Vec<f64> = samples.collect();
-        sorted.sort_by(f64::total_cmp);
-        Spread { minimum: sorted[0], median: sorted[sorted.len() / 2] }
-    }
+    /// The median of what the times would have been under the best marker: what is left of the
+    /// differences between windows, to add up times of different comparisons.
+    pub(crate) scaled: f64,
 }
 
 /// Both sides' figures.
