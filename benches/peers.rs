@@ -18,6 +18,8 @@ mod sampling;
 mod sender;
 #[path = "peers/stages.rs"]
 mod stages;
+#[path = "peers/switches.rs"]
+mod switches;
 #[path = "peers/ticks.rs"]
 mod ticks;
 #[path = "peers/windows.rs"]

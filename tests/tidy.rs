@@ -60,6 +60,7 @@ const PARTS: &[(&str, &str, &str)] = &[("io", "crypto", "crypto::random")];
 /// Files, and folders with all below them, that may contain unsafe code.
 const UNSAFE_PLACES: &[&str] = &[
     "benches/peers/aws_lc.rs",
+    "benches/peers/switches.rs",
     "benches/peers/ticks.rs",
     "src/crypto/header.rs",
     "src/crypto/wipe.rs",

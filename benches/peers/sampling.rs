@@ -3,6 +3,7 @@
 //! All comparisons of a run take turns too, round after round, so that each of them sees the
 //! machine at several times and all of them are held against one best marker.
 
+use crate::switches;
 use crate::ticks;
 use crate::windows::{Band, Window};
 use mixline::clock::{self, Nanos};
@@ -70,19 +71,26 @@ impl Comparison {
         Comparison { name: name.into(), peer, windows: vec![], sides }
     }
 
-    /// Adds windows until `span` is over. The marker is timed before, between and behind the
-    /// sides: slow or fast must be the whole window.
+    /// Adds windows until `span` is over, but not those in which another thread had the core.
     fn sample(&mut self, span: Nanos, marker: &mut Marker) {
         let end = clock::now() + span;
         while clock::now() < end {
-            let [ours, peer] = &mut self.sides;
-            let before = marker.ticks();
-            let ours = fastest_unit(&mut **ours);
-            let between = marker.ticks();
-            let peer = fastest_unit(&mut **peer);
-            let marker = (before + between + marker.ticks()) / 3.0;
-            self.windows.push(Window { marker, ours, peer });
+            let switches = switches::involuntary();
+            let window = self.window(marker);
+            if switches == switches::involuntary() {
+                self.windows.push(window);
+            }
         }
+    }
+
+    /// The marker is timed before, between and behind the sides: it stands for all of the window.
+    fn window(&mut self, marker: &mut Marker) -> Window {
+        let [ours, peer] = &mut self.sides;
+        let before = marker.ticks();
+        let ours = fastest_unit(&mut **ours);
+        let between = marker.ticks();
+        let peer = fastest_unit(&mut **peer);
+        Window { marker: (before + between + marker.ticks()) / 3.0, ours, peer }
     }
 }
 
