@@ -1,6 +1,6 @@
 # `make test` and `make demo` are each enough on a fresh Debian 12 with rustup.
 
-.PHONY: test soak demo bench figures fuzz needs
+.PHONY: test soak demo bench figures audit fuzz needs
 .NOTPARALLEL:
 
 # rustup's place, for a shell that was opened before it was installed.
@@ -33,6 +33,11 @@ demo: needs
 BENCH ?=
 bench: needs
 	@cargo bench --locked --quiet --bench peers -- $(BENCH)
+
+# Whether the time of a kernel tells its secrets: ten million samples of each, about half an hour.
+AUDIT ?=
+audit: needs
+	@cargo bench --locked --quiet --bench dudect -- $(AUDIT)
 
 # Puts the tables of this machine into the page.
 figures: needs

@@ -3,8 +3,9 @@
 use crate::hop::{itinerary, route};
 use crate::sampling::{Comparison, Work, work};
 use mixline::crypto::random::Rng;
+use mixline::crypto::tier::Tier;
 use mixline::crypto::x25519::Secret;
-use mixline::sphinx::{Geometry, RouteHop, build};
+use mixline::sphinx::{Geometry, Order, RouteHop, build_each};
 use sphinx_packet::SphinxPacketBuilder;
 use sphinx_packet::header::delays::Delay;
 use sphinx_packet::route::{Destination, DestinationAddressBytes, Node, NodeAddressBytes};
@@ -12,7 +13,7 @@ use sphinx_packet::version::Version;
 use std::hint::black_box;
 
 /// Packets of one run of ours.
-const BATCH: usize = 8;
+const BATCH: usize = 32;
 
 /// One comparison: whole packets, ready to be sent.
 pub(crate) fn comparisons() -> Vec<Comparison> {
@@ -31,9 +32,11 @@ fn ours(mut rng: Rng, route: Vec<RouteHop>) -> Box<dyn Work> {
     let mut packets = vec![vec![0; Geometry::DEFAULT.packet_bytes()]; BATCH];
     let message = message();
     work(BATCH, move || {
-        for packet in &mut packets {
-            build(black_box(&message), &itinerary(&route), &mut rng, packet).expect("a packet");
-        }
+        let order =
+            |packet| Order { message: black_box(&message), itinerary: itinerary(&route), packet };
+        let mut orders: Vec<_> = packets.iter_mut().map(|packet| order(&mut packet[..])).collect();
+        let outcomes = build_each(Tier::chosen(), &mut orders, &mut rng);
+        assert!(outcomes.iter().all(Result::is_ok), "every packet can be made");
         black_box(&mut packets);
     })
 }
