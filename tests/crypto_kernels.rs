@@ -1,0 +1,135 @@
+//! What the compiler has made of the kernels, read from the program itself.
+//!
+//! That the source has no branch on a secret says little: a compiler may make one of a choice
+//! between two vectors. So the program is disassembled, and its innermost loops are looked at.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use mixline::crypto::wipe;
+
+/// One instruction.
+#[derive(Clone, Debug)]
+struct Instruction {
+    address: u64,
+    /// Its mnemonic and operands.
+    text: String,
+}
+
+impl Instruction {
+    fn is(&self, mnemonics: &[&str]) -> bool {
+        mnemonics.iter().any(|mnemonic| self.mnemonic() == *mnemonic)
+    }
+
+    fn mnemonic(&self) -> &str {
+        self.text.split_whitespace().next().unwrap_or_default()
+    }
+
+    fn is_conditional_jump(&self) -> bool {
+        self.text.starts_with('j') && !self.is(&["jmp"])
+    }
+
+    /// Where a jump goes.
+    fn target(&self) -> Option<u64> {
+        u64::from_str_radix(self.text.split_whitespace().nth(1)?, 16).ok()
+    }
+
+    /// Whether it multiplies in the field.
+    fn is_multiplication(&self) -> bool {
+        self.text.starts_with("vpmadd52")
+    }
+}
+
+/// The functions of `mixline::crypto` that use vectors of 512 bits, by name.
+fn kernels() -> BTreeMap<String, Vec<Instruction>> {
+    let disassembly = Command::new("objdump")
+        .args(["--disassemble", "--demangle", "--no-show-raw-insn", "--section=.text"])
+        .arg(env!("CARGO_BIN_EXE_mixline"))
+        .output()
+        .expect("objdump is there: it comes with gcc");
+    assert!(disassembly.status.success());
+    let text = String::from_utf8_lossy(&disassembly.stdout);
+    let mut functions = BTreeMap::<String, Vec<Instruction>>::new();
+    let mut name = String::new();
+    for line in text.lines() {
+        if let Some(header) = line.strip_suffix(">:") {
+            let (address, function) = header.split_once(" <").expect("an address and a name");
+            name = format!("{function} at {address}");
+        } else if let Some((address, text)) = line.trim_start().split_once(":\t")
+            && name.contains("mixline::crypto::")
+            && let Ok(address) = u64::from_str_radix(address, 16)
+        {
+            let instruction = Instruction { address, text: text.trim().to_owned() };
+            functions.entry(name.clone()).or_default().push(instruction);
+        }
+    }
+    functions.retain(|_, body| body.iter().any(|instruction| instruction.text.contains("%zmm")));
+    functions
+}
+
+/// The innermost loops of a function: from where a conditional jump goes back to, to that jump.
+fn innermost_loops(body: &[Instruction]) -> Vec<&[Instruction]> {
+    let begin = |jump: &Instruction| {
+        let target = jump.target().filter(|target| *target <= jump.address)?;
+        body.iter().position(|instruction| instruction.address == target)
+    };
+    let loops = body.iter().enumerate().filter(|(_, one)| one.is_conditional_jump());
+    let loops: Vec<_> = loops.filter_map(|(end, jump)| Some((begin(jump)?, end))).collect();
+    let innermost = loops.iter().filter(|(begin, end)| {
+        !loops.iter().any(|(b, e)| (b, e) != (begin, end) && begin <= b && e <= end)
+    });
+    innermost.map(|(begin, end)| &body[*begin..=*end]).collect()
+}
+
+#[test]
+fn no_step_of_a_ladder_or_a_comb_has_a_conditional_jump_but_the_one_that_closes_the_loop() {
+    let kernels = kernels();
+    let mut steps = 0;
+    for (name, body) in kernels.iter().filter(|(name, _)| name.contains("x25519")) {
+        for step in innermost_loops(body) {
+            // A chain of squarings has one multiplication, a step at least five.
+            if step.iter().filter(|one| one.is_multiplication()).count() < 5 * 30 {
+                continue;
+            }
+            steps += 1;
+            let jumps = step.iter().filter(|one| one.is_conditional_jump()).count();
+            assert_eq!(jumps, 1, "a step in {name} decides something: {step:?}");
+            let counts =
+                ["add", "sub", "cmp", "dec", "inc", "test", "subl", "addl", "cmpl", "subq"];
+            let setter = step.iter().rev().find(|one| one.is(&counts));
+            let setter = setter.expect("the loop counts");
+            assert!(!setter.text.contains("mm"), "{name}: {}", setter.text);
+        }
+    }
+    assert!(steps >= 2, "the ladder and the comb are loops with many multiplications: {steps}");
+}
+
+#[test]
+fn no_kernel_decides_by_a_vector_or_reads_where_a_vector_says() {
+    let forbidden = ["vptest", "vtestps", "vtestpd", "ptest", "vpmovmskb", "kortest", "ktest"];
+    let kernels = kernels();
+    assert!(kernels.len() >= 8, "kernels of every primitive: {:?}", kernels.keys());
+    for (name, body) in &kernels {
+        for one in body {
+            let bad = one.text.starts_with("vpgather")
+                || one.text.starts_with("vpscatter")
+                || forbidden.iter().any(|start| one.mnemonic().starts_with(start));
+            assert!(!bad, "{name}: {}", one.text);
+        }
+    }
+}
+
+#[test]
+fn the_frames_of_all_kernels_lie_within_the_stack_that_is_wiped() {
+    let mut largest = 0;
+    for (name, body) in kernels() {
+        for one in body.iter().filter(|one| one.is(&["sub"]) && one.text.ends_with(",%rsp")) {
+            let bytes = one.text.split("$0x").nth(1).and_then(|rest| rest.split(',').next());
+            let bytes = bytes.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+            eprintln!("{bytes:6} bytes: {name}");
+            largest = largest.max(bytes);
+        }
+    }
+    // The other half is for the facades above them and what they call.
+    assert!(largest > 0 && largest < wipe::STACK_BYTES as u64 / 2, "{largest} bytes");
+}
