@@ -7,6 +7,8 @@
 
 pub mod tier;
 pub mod wipe;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 pub mod random;
 pub mod sha256;
 pub mod x25519;
@@ -17,6 +19,22 @@ pub mod lioness;
 pub mod aead;
 pub mod header;
 pub mod kem;
+
+use arrayvec::ArrayVec;
+
+/// Hands out `jobs` by groups of `LANES` in their order, the last perhaps smaller, none empty.
+pub(crate) fn for_groups<Job, const LANES: usize>(
+    mut jobs: impl Iterator<Item = Job>,
+    mut each: impl FnMut(ArrayVec<Job, LANES>),
+) {
+    loop {
+        let group: ArrayVec<Job, LANES> = jobs.by_ref().take(LANES).collect();
+        if group.is_empty() {
+            return;
+        }
+        each(group);
+    }
+}
 
 /// The `N` bytes of `bytes` from `offset` on.
 ///

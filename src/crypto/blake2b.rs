@@ -1,20 +1,24 @@
 //! Keyed BLAKE2b (RFC 7693) with a key of 64 bytes and a digest of 32.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod serial;
+
 use super::tier::Tier;
-use blake2::Blake2bMac;
-use blake2::digest::consts::U32;
-use blake2::digest::{KeyInit, Mac};
+
+/// Key, message, digest.
+type Job<'a> = (&'a [u8; 64], &'a [u8], &'a mut [u8; 32]);
 
 /// For each job (key, message, digest): writes the message's keyed digest.
 pub fn keyed<'a>(
-    _tier: Tier,
+    tier: Tier,
     jobs: impl Iterator<Item = (&'a [u8; 64], &'a [u8], &'a mut [u8; 32])>,
 ) {
-    for (key, message, digest) in jobs {
-        let mut mac = Blake2bMac::<U32>::new(key.into());
-        mac.update(message);
-        *digest = mac.finalize().into_bytes().into();
+    #[cfg(target_arch = "x86_64")]
+    if let Some(proof) = super::lanes::Avx512::of(tier) {
+        return avx512::keyed(proof, jobs);
     }
+    serial::keyed(jobs);
 }
 
 #[cfg(test)]

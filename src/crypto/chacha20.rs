@@ -1,14 +1,18 @@
 //! The ChaCha20 stream (RFC 8439) from block 0 under a zero nonce: every key is used once.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod serial;
+
 use super::tier::Tier;
-use chacha20::ChaCha20;
-use chacha20::cipher::{KeyIvInit, StreamCipher};
 
 /// For each job (key, text): XORs the key's stream into the text.
-pub fn xor<'a>(_tier: Tier, jobs: impl Iterator<Item = (&'a [u8; 32], &'a mut [u8])>) {
-    for (key, text) in jobs {
-        ChaCha20::new(key.into(), &[0; 12].into()).apply_keystream(text);
+pub fn xor<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a [u8; 32], &'a mut [u8])>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(proof) = super::lanes::Avx512::of(tier) {
+        return avx512::xor(proof, jobs);
     }
+    serial::xor(jobs);
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! those two.
 
 use super::tier::Tier;
-use super::{blake2b, chacha20, field, xor_into};
+use super::{blake2b, chacha20, field, for_groups, xor_into};
 use arrayvec::ArrayVec;
 use zeroize::zeroize_bytes;
 
@@ -33,7 +33,7 @@ const K4: usize = 128;
 /// # Panics
 /// When a block is shorter than [`BLOCK_BYTES_MIN`].
 pub fn encrypt<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>) {
-    for_groups(tier, jobs, |group| {
+    for_groups_of_blocks(tier, jobs, |group| {
         group.stream(K1);
         group.hash(K2);
         group.stream(K3);
@@ -46,7 +46,7 @@ pub fn encrypt<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a Key, &'a mut [u8]
 /// # Panics
 /// When a block is shorter than [`BLOCK_BYTES_MIN`].
 pub fn decrypt<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>) {
-    for_groups(tier, jobs, |group| {
+    for_groups_of_blocks(tier, jobs, |group| {
         group.hash(K4);
         group.stream(K3);
         group.hash(K2);
@@ -66,23 +66,17 @@ struct Group<'a> {
     blocks: ArrayVec<Block<'a>, GROUP>,
 }
 
-fn for_groups<'a>(
+fn for_groups_of_blocks<'a>(
     tier: Tier,
     jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>,
     rounds: impl Fn(&mut Group<'a>),
 ) {
-    let mut blocks = jobs.map(|(key, block)| {
+    let blocks = jobs.map(|(key, block)| {
         assert!(block.len() >= BLOCK_BYTES_MIN, "a block has a left and a right part");
         let (left, right) = block.split_at_mut(LEFT_BYTES);
         Block { key, left, right }
     });
-    loop {
-        let mut group = Group { tier, blocks: blocks.by_ref().take(GROUP).collect() };
-        if group.blocks.is_empty() {
-            return;
-        }
-        rounds(&mut group);
-    }
+    for_groups(blocks, |blocks| rounds(&mut Group { tier, blocks }));
 }
 
 impl Group<'_> {
