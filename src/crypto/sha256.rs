@@ -1,10 +1,14 @@
 //! SHA-256, HMAC-SHA256 (RFC 2104) and HKDF-SHA256 (RFC 5869).
 
-use super::tier::Tier;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod constants;
+mod scalar;
+mod serial;
+
+use super::tier::{Name, Tier};
 use aws_lc_rs::{digest, hmac as lc};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use zeroize::Zeroizing;
+use constants::{BLOCK_BYTES, Constants, DIGEST_BYTES};
 
 /// SHA-256 over the concatenation of `parts`.
 pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
@@ -28,70 +32,68 @@ pub fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
+/// Key of at most one block, message, tag.
+type MacJob<'a> = (&'a [u8], &'a [u8], &'a mut [u8; 32]);
+
 /// For each job (key, message, tag): writes the message's HMAC-SHA256.
 ///
 /// Unlike [`hmac()`] it never allocates: it is made for the packet path.
 pub fn hmac_each<'a, const K: usize>(
-    _tier: Tier,
+    tier: Tier,
     jobs: impl Iterator<Item = (&'a [u8; K], &'a [u8], &'a mut [u8; 32])>,
 ) {
+    const { assert!(K <= BLOCK_BYTES, "RFC 2104, section 2: a longer key is hashed first") };
+    let jobs = jobs.map(|(key, message, tag)| (&key[..], message, tag));
+    #[cfg(target_arch = "x86_64")]
+    if let Some(proof) = super::lanes::Avx512::of(tier) {
+        return avx512::hmac_each(proof, jobs);
+    }
     for (key, message, tag) in jobs {
-        *tag = keyed(key).chain_update(message).finalize().into_bytes().into();
+        match tier.name() {
+            Name::Serial => serial::hmac(key, message, tag),
+            Name::Scalar | Name::Avx512 => scalar::hmac(key, message, tag),
+        }
     }
 }
 
-/// HKDF-SHA256 with the salt and the info of one use, the salt's blocks hashed once.
-pub struct Hkdf {
-    salted: Hmac<Sha256>,
-    info: &'static [u8],
+/// HKDF-SHA256 with the salt and the info of one use, for keys of `N` bytes: all that depends on
+/// no secret is hashed once.
+pub struct Hkdf<const N: usize> {
+    reference: serial::Hkdf,
+    constants: Constants,
 }
 
-impl Hkdf {
+impl<const N: usize> Hkdf<N> {
     /// For this `salt` (at most 64 bytes) and `info`.
-    pub fn new(salt: &[u8], info: &'static [u8]) -> Self {
-        Hkdf { salted: keyed(salt), info }
+    pub fn new(salt: &[u8], info: &[u8]) -> Self {
+        const { assert!(N <= 255 * DIGEST_BYTES, "RFC 5869, 2.3: the counter is one byte") };
+        Hkdf { reference: serial::Hkdf::new(salt, info), constants: Constants::new(salt, info, N) }
     }
 
     /// For each job (secret, keys): fills the keys from the secret.
-    pub fn derive<'a, const K: usize, const N: usize>(
+    pub fn derive<'a, const K: usize>(
         &self,
-        _tier: Tier,
+        tier: Tier,
         jobs: impl Iterator<Item = (&'a [u8; K], &'a mut [u8; N])>,
     ) {
-        const { assert!(N <= 255 * 32, "RFC 5869, 2.3: the block counter is one byte") };
-        for (secret, keys) in jobs {
-            let extract = self.salted.clone().chain_update(secret);
-            let pseudorandom = Zeroizing::new(<[u8; 32]>::from(extract.finalize().into_bytes()));
-            self.expand(&keyed(&*pseudorandom), keys);
+        let jobs = jobs.map(|(secret, keys)| (&secret[..], &mut keys[..]));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(proof) = super::lanes::Avx512::of(tier) {
+            return avx512::derive(proof, &self.constants, jobs);
         }
-    }
-
-    /// T(i) = HMAC(key, T(i-1) | info | i); the keys are T(1) | T(2) | ...
-    fn expand(&self, key: &Hmac<Sha256>, keys: &mut [u8]) {
-        let mut last = Zeroizing::new([0; 32]);
-        for (index, out) in (1..=255u8).zip(keys.chunks_mut(32)) {
-            let mut block = key.clone();
-            if index > 1 {
-                block.update(&*last);
+        for (secret, keys) in jobs {
+            match tier.name() {
+                Name::Serial => self.reference.derive(secret, keys),
+                Name::Scalar | Name::Avx512 => scalar::derive(&self.constants, secret, keys),
             }
-            *last =
-                block.chain_update(self.info).chain_update([index]).finalize().into_bytes().into();
-            out.copy_from_slice(&last[..out.len()]);
         }
     }
 }
 
-impl std::fmt::Debug for Hkdf {
+impl<const N: usize> std::fmt::Debug for Hkdf<N> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Hkdf")
     }
-}
-
-/// HMAC under a key of at most one block.
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    let mut block = Zeroizing::new([0; 64]);
-    block[..key.len()].copy_from_slice(key);
-    Hmac::new((&*block).into())
 }
 
 #[cfg(test)]

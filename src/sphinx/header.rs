@@ -123,7 +123,7 @@ const KEYS_BYTES: usize = 288;
 const KEYS_INFO: &[u8] = b"Dwste mou enan moxlo arketa makru kai ena upomoxlio gia na ton \
     topothetisw kai tha kinisw thn gh.";
 
-static KEYS: LazyLock<Hkdf> = LazyLock::new(|| Hkdf::new(b"", KEYS_INFO));
+static KEYS: LazyLock<Hkdf<KEYS_BYTES>> = LazyLock::new(|| Hkdf::new(b"", KEYS_INFO));
 
 /// Everything that a hop's shared secret yields; wiped on drop.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]

@@ -21,7 +21,7 @@ const _: () = assert!(ZEROS_BYTES + 1 == PAYLOAD_OVERHEAD_BYTES);
 /// What a payload key of the seed versions grows from.
 pub(super) type Seed = [u8; 16];
 
-static SEEDED_KEYS: LazyLock<Hkdf> = LazyLock::new(|| {
+static SEEDED_KEYS: LazyLock<Hkdf<{ lioness::KEY_BYTES }>> = LazyLock::new(|| {
     Hkdf::new(
         b"sphinx-payload-key-V01-CS01-HKDF:SHA256-SALT",
         b"sphinx-payload-key-V01-CS01-HKDF:SHA256-INFO",
