@@ -7,6 +7,8 @@
 
 #![allow(unsafe_code)]
 
+pub(super) mod wide;
+
 use super::tier::{Name, Tier};
 use std::arch::x86_64::*;
 

@@ -1,4 +1,4 @@
-//! HMAC and HKDF of sixteen jobs at a time.
+//! HMAC and HKDF of up to 32 jobs at a time, sixteen a vector.
 
 #![allow(unsafe_code)]
 
@@ -10,24 +10,34 @@ use super::constants::{
 };
 use super::{MacJob, scalar};
 use crate::crypto::for_groups;
+use crate::crypto::lanes::wide::{splat_u32 as splat, splats_u32 as splats, xor};
 use crate::crypto::lanes::{Avx512, Vector, load, store, transpose_u32};
 use arrayvec::ArrayVec;
-use compression::{State, compress, compress_digest, compress_scheduled, splat, splats, xor};
+use compression::{State, Words, compress, compress_scheduled};
 use std::arch::x86_64::*;
 
+/// Jobs of one vector.
 const LANES: usize = 16;
+/// Jobs of the most vectors that go side by side.
+const JOBS_MAX: usize = 2 * LANES;
+/// So few are faster one by one: measured, a kernel with one vector takes as long for any number
+/// of jobs as the SHA extensions for 4.7 of them.
+const SCALAR_JOBS_MAX: usize = 4;
 
-/// Groups of messages of one length go through the kernel, few messages and groups of several
+/// Groups of messages of one length go through a kernel; few messages, and groups of several
 /// lengths, which no packet makes, one by one.
 pub(super) fn hmac_each<'a>(_: Avx512, jobs: impl Iterator<Item = MacJob<'a>>) {
-    for_groups(jobs, |mut group: ArrayVec<MacJob<'a>, LANES>| {
+    for_groups(jobs, |mut group: ArrayVec<MacJob<'a>, JOBS_MAX>| {
         let bytes = group[0].1.len();
         let is_mixed = group.iter().any(|(_, message, _)| message.len() != bytes);
         if group.len() <= SCALAR_JOBS_MAX || is_mixed {
             group.into_iter().for_each(|(key, message, tag)| scalar::hmac(key, message, tag));
-        } else {
+        } else if group.len() <= LANES {
             // SAFETY: the proof says that the machine has these features.
-            unsafe { tag_group(&mut group, bytes) }
+            unsafe { tag_group::<1>(&mut group, bytes) }
+        } else {
+            // SAFETY: as above.
+            unsafe { tag_group::<2>(&mut group, bytes) }
         }
     });
 }
@@ -41,66 +51,61 @@ pub(super) fn derive<'a>(
     constants: &Constants,
     jobs: impl Iterator<Item = Derivation<'a>>,
 ) {
-    for_groups(jobs, |mut group: ArrayVec<Derivation<'a>, LANES>| {
+    for_groups(jobs, |mut group: ArrayVec<Derivation<'a>, JOBS_MAX>| {
         if group.len() <= SCALAR_JOBS_MAX {
             group.into_iter().for_each(|(secret, keys)| scalar::derive(constants, secret, keys));
-        } else {
+        } else if group.len() <= LANES {
             // SAFETY: the proof says that the machine has these features.
-            unsafe { derive_group(constants, &mut group) }
+            unsafe { derive_group::<1>(constants, &mut group) }
+        } else {
+            // SAFETY: as above.
+            unsafe { derive_group::<2>(constants, &mut group) }
         }
     });
 }
 
-const SCALAR_JOBS_MAX: usize = 0;
-
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline(never)]
-fn tag_group(group: &mut [MacJob<'_>], bytes: usize) {
-    let keyed = Keyed::new(columns(group.iter().map(|(key, ..)| *key)));
-    let mut tags = [_mm512_setzero_si512(); 16];
-    tags[..8].copy_from_slice(&keyed.tag(group.iter().map(|(_, message, _)| *message), bytes));
-    for (row, (.., tag)) in rows(tags).into_iter().zip(group) {
-        store(&mut tag[..], row);
-    }
+fn tag_group<const G: usize>(group: &mut [MacJob<'_>], bytes: usize) {
+    let keyed = Keyed::<G>::new(&load_columns(group.iter().map(|(key, ..)| *key)));
+    let tags = keyed.tag(group.iter().map(|(_, message, _)| *message), bytes);
+    store_rows(&beside_zeros(&tags), group.iter_mut().map(|(.., tag)| &mut tag[..]));
 }
 
 /// RFC 5869, 2.2 and 2.3: the salt's HMAC of a secret is the key under which the keys are
 /// expanded.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline(never)]
-fn derive_group(constants: &Constants, group: &mut [Derivation<'_>]) {
-    let salted = Keyed::splat(&constants.salted);
+fn derive_group<const G: usize>(constants: &Constants, group: &mut [Derivation<'_>]) {
+    let salted = Keyed::<G>::splat(&constants.salted);
     let secret_bytes = group[0].0.len();
-    let mut key = [_mm512_setzero_si512(); 16];
-    key[..8].copy_from_slice(&salted.tag(group.iter().map(|(secret, _)| *secret), secret_bytes));
-    let keyed = Keyed::new(key);
+    let key = salted.tag(group.iter().map(|(secret, _)| *secret), secret_bytes);
+    let keyed = Keyed::new(&beside_zeros(&key));
 
-    let mut last = [_mm512_setzero_si512(); 8];
+    let mut last = [splat(0); 8];
     // Two outputs of 32 bytes make a row of 64.
     for (pair, start) in constants.expansions.chunks(2).zip((0..).step_by(2 * DIGEST_BYTES)) {
-        let mut outputs = [_mm512_setzero_si512(); 16];
+        let mut outputs = [splat(0); 16];
         for (output, expansion) in outputs.as_chunks_mut().0.iter_mut().zip(pair) {
             last = keyed.expand(expansion, &last);
             *output = last;
         }
-        for (row, (_, keys)) in rows(outputs).into_iter().zip(&mut *group) {
-            store(&mut keys[start..], row);
-        }
+        store_rows(&outputs, group.iter_mut().map(|(_, keys)| &mut keys[start..]));
     }
 }
 
 /// The states of HMAC's two hashes behind the keys' blocks.
-struct Keyed {
-    inner: State,
-    outer: State,
+struct Keyed<const G: usize> {
+    inner: State<G>,
+    outer: State<G>,
 }
 
-impl Keyed {
+impl<const G: usize> Keyed<G> {
     /// For keys that lie in `block` with zeros behind them.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn new(block: [Vector; 16]) -> Self {
-        Keyed { inner: behind(&block, INNER_PAD), outer: behind(&block, OUTER_PAD) }
+    fn new(block: &Words<G>) -> Self {
+        Keyed { inner: behind(block, INNER_PAD), outer: behind(block, OUTER_PAD) }
     }
 
     /// For one key in all lanes.
@@ -113,12 +118,12 @@ impl Keyed {
     /// HMAC of messages of `bytes` bytes.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn tag<'a>(&self, messages: impl Iterator<Item = &'a [u8]> + Clone, bytes: usize) -> State {
+    fn tag<'a>(&self, messages: impl Iterator<Item = &'a [u8]> + Clone, bytes: usize) -> State<G> {
         let mut state = self.inner;
         let padded_bytes = bytes + size_of_val(&END) + LENGTH_BYTES;
         for start in (0..padded_bytes).step_by(BLOCK_BYTES) {
             let part = start.min(bytes)..bytes.min(start + BLOCK_BYTES);
-            let mut block = columns(messages.clone().map(|message| &message[part.clone()]));
+            let mut block = load_columns(messages.clone().map(|message| &message[part.clone()]));
             if (start..start + BLOCK_BYTES).contains(&bytes) {
                 let [place, byte] = [(bytes - start) / 4, bytes % 4];
                 block[place] = xor(block[place], splat(u32::from(END) << (24 - 8 * byte)));
@@ -136,10 +141,10 @@ impl Keyed {
     /// HMAC of `last`, info and counter: one output of HKDF's expansion.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn expand(&self, expansion: &Expansion, last: &State) -> State {
+    fn expand(&self, expansion: &Expansion, last: &State<G>) -> State<G> {
         let mut state = self.inner;
-        if expansion.schedules.len() < expansion.blocks.len() {
-            let mut block = columns(std::iter::repeat_n(&expansion.blocks[0][..], LANES));
+        if let Some(words) = &expansion.open {
+            let mut block = splats(words);
             block[..8].copy_from_slice(last);
             compress(&mut state, &block);
         }
@@ -152,47 +157,69 @@ impl Keyed {
     /// The outer hash, over the digests of the inner one.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn finish(&self, inner: &State) -> State {
+    fn finish(&self, inner: &State<G>) -> State<G> {
+        let mut block = beside_zeros(inner);
+        block[8] = splat(u32::from_be_bytes([END, 0, 0, 0]));
+        block[15] = splat(bits_behind_key(DIGEST_BYTES) as u32);
         let mut state = self.outer;
-        compress_digest(&mut state, inner);
+        compress(&mut state, &block);
         state
     }
 }
 
-/// The state behind a key's block under `pad`.
+/// The states behind the keys' blocks under `pad`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn behind(block: &[Vector; 16], pad: u8) -> State {
-    let pad = splat(u32::from_ne_bytes([pad; 4]));
+fn behind<const G: usize>(block: &Words<G>, pad: u8) -> State<G> {
     let mut padded = *block;
     for word in &mut padded {
-        *word = xor(*word, pad);
+        *word = xor(*word, splat(u32::from_ne_bytes([pad; 4])));
     }
     let mut state = splats(&INITIAL);
     compress(&mut state, &padded);
     state
 }
 
-/// Word i of each row, for every i; the bytes of a word are in the order of the network.
+/// A block that begins with `words`, zeros behind them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn columns<'a>(rows: impl Iterator<Item = &'a [u8]>) -> [Vector; 16] {
-    let mut vectors = [_mm512_setzero_si512(); 16];
-    for (vector, row) in vectors.iter_mut().zip(rows) {
-        *vector = swap_bytes(load(row));
-    }
-    transpose_u32(vectors)
+fn beside_zeros<const G: usize>(words: &State<G>) -> Words<G> {
+    let mut block = [splat(0); 16];
+    block[..8].copy_from_slice(words);
+    block
 }
 
-/// The rows of which `columns` are the words.
+/// Word i of each row side by side, for every i. The words of a hash have the byte order of the
+/// network.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn rows(columns: [Vector; 16]) -> [Vector; 16] {
-    let mut rows = transpose_u32(columns);
-    for row in &mut rows {
-        *row = swap_bytes(*row);
+fn load_columns<'a, const G: usize>(mut rows: impl Iterator<Item = &'a [u8]>) -> Words<G> {
+    let mut words = [splat(0); 16];
+    for g in 0..G {
+        let mut vectors = [_mm512_setzero_si512(); LANES];
+        for (vector, row) in vectors.iter_mut().zip(&mut rows) {
+            *vector = swap_bytes(load(row));
+        }
+        for (word, column) in words.iter_mut().zip(transpose_u32(vectors)) {
+            word[g] = column;
+        }
     }
-    rows
+    words
+}
+
+/// Writes `words` to the rows that they are the columns of, as far as those reach.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn store_rows<'a, const G: usize>(words: &Words<G>, mut rows: impl Iterator<Item = &'a mut [u8]>) {
+    for g in 0..G {
+        let mut vectors = [_mm512_setzero_si512(); LANES];
+        for (vector, word) in vectors.iter_mut().zip(words) {
+            *vector = word[g];
+        }
+        for (vector, row) in transpose_u32(vectors).into_iter().zip(&mut rows) {
+            store(row, swap_bytes(vector));
+        }
+    }
 }
 
 /// Turns each word of 32 bits round.

@@ -76,8 +76,9 @@ impl Constants {
 pub(super) struct Expansion {
     /// All blocks behind the key's, with zeros where T(i-1) goes, in front.
     pub(super) blocks: Box<[Block]>,
-    /// The schedules of those, from the last backwards, that hold no byte of T(i-1): of all but
-    /// the first, for T(1) of all; in the order of the blocks.
+    /// The words of the first block, when T(i-1) goes there.
+    pub(super) open: Option<[u32; 16]>,
+    /// The schedules of all other blocks, in their order.
     pub(super) schedules: Box<[Schedule]>,
 }
 
@@ -85,9 +86,10 @@ impl Expansion {
     fn new(info: &[u8], counter: u8) -> Self {
         let last: &[u8] = if counter == 1 { &[] } else { &[0; DIGEST_BYTES] };
         let blocks = padded([last, info, &[counter]].concat());
-        let constant = if last.is_empty() { &blocks[..] } else { &blocks[1..] };
+        let (open, constant) = blocks.split_at(usize::from(counter > 1));
+        let open = open.first().map(words_of);
         let schedules = constant.iter().map(schedule).collect();
-        Expansion { blocks, schedules }
+        Expansion { blocks, open, schedules }
     }
 }
 
@@ -101,12 +103,19 @@ fn padded(mut message: Vec<u8>) -> Box<[Block]> {
     message.as_chunks().0.into()
 }
 
-/// FIPS 180-4, 6.2.2, steps 1 and 3.
-fn schedule(block: &Block) -> Schedule {
-    let mut words = [0u32; 64];
+/// FIPS 180-4, 5.2.1: the words of a block.
+fn words_of(block: &Block) -> [u32; 16] {
+    let mut words = [0; 16];
     for (word, bytes) in words.iter_mut().zip(block.as_chunks().0) {
         *word = u32::from_be_bytes(*bytes);
     }
+    words
+}
+
+/// FIPS 180-4, 6.2.2, steps 1 and 3.
+fn schedule(block: &Block) -> Schedule {
+    let mut words = [0u32; 64];
+    words[..16].copy_from_slice(&words_of(block));
     for t in 16..64 {
         let (near, far) = (words[t - 2], words[t - 15]);
         let sigma_0 = far.rotate_right(7) ^ far.rotate_right(18) ^ (far >> 3);

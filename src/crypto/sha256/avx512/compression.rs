@@ -1,19 +1,24 @@
-//! The compression of SHA-256 (FIPS 180-4, 6.2.2), sixteen at a time: vector i holds word i of all
-//! sixteen states or blocks.
+//! The compression of SHA-256 (FIPS 180-4, 6.2.2), `16 * G` at a time: word i of all their states
+//! or blocks lies side by side.
 //!
-//! It has three forms, for what is known of the block before. Each is a function of its own and
-//! loops where it can: together they stay in the instruction cache.
+//! It has a form for any block and one for a block that is known before. Each is a function of its
+//! own and loops where it can: together they stay in the instruction cache.
 
-use crate::crypto::lanes::Vector;
-use crate::crypto::sha256::constants::{
-    DIGEST_BYTES, END, ROUND_CONSTANTS, Schedule, bits_behind_key,
+use crate::crypto::lanes::wide::{
+    Wide, add_u32 as add, rotate_right_u32 as ror, shift_right_u32 as shr, splat_u32 as splat,
+    ternary,
 };
-use std::arch::x86_64::*;
+use crate::crypto::sha256::constants::{ROUND_CONSTANTS, Schedule};
 
-/// The words of sixteen hashes between two blocks.
-pub(super) type State = [Vector; 8];
-/// The words of sixteen blocks.
-pub(super) type Words = [Vector; 16];
+/// The words of `16 * G` hashes between two blocks.
+pub(super) type State<const G: usize> = [Wide<G>; 8];
+/// The words of `16 * G` blocks.
+pub(super) type Words<const G: usize> = [Wide<G>; 16];
+
+/// FIPS 180-4, 4.1.2: Ch, Maj, and the sum modulo 2, as tables of three bits.
+const CHOICE: i32 = 0b1100_1010;
+const MAJORITY: i32 = 0b1110_1000;
+const PARITY: i32 = 0b1001_0110;
 
 /// Runs `body` for each place of a block, a constant in it: so words and states stay in registers.
 macro_rules! each_place {
@@ -31,27 +36,9 @@ macro_rules! each_place {
 /// Any block.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline(never)]
-pub(super) fn compress(state: &mut State, block: &Words) {
+pub(super) fn compress<const G: usize>(state: &mut State<G>, block: &Words<G>) {
     let (mut working, mut words) = (*state, *block);
     for start in [0, 16, 32] {
-        scheduling_rounds(&mut working, &mut words, start);
-    }
-    last_rounds(&mut working, &words);
-    add_to(state, &working);
-}
-
-/// The block of HMAC's outer hash: a digest, and the padding that follows it. Of the first
-/// sixteen words to be scheduled, the compiler computes beforehand what is constant.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-#[inline(never)]
-pub(super) fn compress_digest(state: &mut State, digest: &State) {
-    let mut working = *state;
-    let mut words = [_mm512_setzero_si512(); 16];
-    words[..8].copy_from_slice(digest);
-    words[8] = splat((END as u32) << 24);
-    words[15] = splat(bits_behind_key(DIGEST_BYTES) as u32);
-    scheduling_rounds(&mut working, &mut words, 0);
-    for start in [16, 32] {
         scheduling_rounds(&mut working, &mut words, start);
     }
     last_rounds(&mut working, &words);
@@ -61,7 +48,7 @@ pub(super) fn compress_digest(state: &mut State, digest: &State) {
 /// A block that is the same in all lanes and was scheduled before.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline(never)]
-pub(super) fn compress_scheduled(state: &mut State, schedule: &Schedule) {
+pub(super) fn compress_scheduled<const G: usize>(state: &mut State<G>, schedule: &Schedule) {
     let mut working = *state;
     for words in schedule.as_chunks::<16>().0 {
         each_place!(I => working = round(working, splat(words[I])));
@@ -72,33 +59,32 @@ pub(super) fn compress_scheduled(state: &mut State, schedule: &Schedule) {
 /// The sixteen rounds from `start` on; leaves the schedule's next sixteen words.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn scheduling_rounds(working: &mut State, words: &mut Words, start: usize) {
+fn scheduling_rounds<const G: usize>(working: &mut State<G>, words: &mut Words<G>, start: usize) {
     let constants: &[u32; 16] = &ROUND_CONSTANTS[start..].as_chunks().0[0];
     each_place!(I => {
         *working = round(*working, add(words[I], splat(constants[I])));
-        words[I] = next_word::<I>(words);
+        words[I] = next_word::<I, G>(words);
     });
 }
 
 /// The last sixteen rounds.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn last_rounds(working: &mut State, words: &Words) {
+fn last_rounds<const G: usize>(working: &mut State<G>, words: &Words<G>) {
     each_place!(I => {
         *working = round(*working, add(words[I], splat(ROUND_CONSTANTS[48 + I])));
     });
 }
 
-/// Step 3: one round, given W(t) + K(t). The sums are such that the new `e`, which the next round
-/// waits for, is three additions behind the old one.
+/// Step 3: one round, given W(t) + K(t).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn round([a, b, c, d, e, f, g, h]: State, word: Vector) -> State {
-    let sum_1 = xor3(ror::<6>(e), ror::<11>(e), ror::<25>(e));
-    let choice = _mm512_ternarylogic_epi32::<0b1100_1010>(e, f, g);
+fn round<const G: usize>([a, b, c, d, e, f, g, h]: State<G>, word: Wide<G>) -> State<G> {
+    let sum_1 = ternary::<PARITY, G>(ror::<6, G>(e), ror::<11, G>(e), ror::<25, G>(e));
+    let choice = ternary::<CHOICE, G>(e, f, g);
     let t1 = add(add(h, word), add(sum_1, choice));
-    let sum_0 = xor3(ror::<2>(a), ror::<13>(a), ror::<22>(a));
-    let majority = _mm512_ternarylogic_epi32::<0b1110_1000>(a, b, c);
+    let sum_0 = ternary::<PARITY, G>(ror::<2, G>(a), ror::<13, G>(a), ror::<22, G>(a));
+    let majority = ternary::<MAJORITY, G>(a, b, c);
     let t2 = add(sum_0, majority);
     [add(t1, t2), a, b, c, add(d, t1), e, f, g]
 }
@@ -107,60 +93,19 @@ fn round([a, b, c, d, e, f, g, h]: State, word: Vector) -> State {
 /// that of W(t - 16) and W(t).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn next_word<const PLACE: usize>(words: &Words) -> Vector {
+fn next_word<const PLACE: usize, const G: usize>(words: &Words<G>) -> Wide<G> {
     let before = |t: usize| words[(PLACE + 16 - t) % 16];
     let (far, near) = (before(15), before(2));
-    let sigma_0 = xor3(ror::<7>(far), ror::<18>(far), _mm512_srli_epi32::<3>(far));
-    let sigma_1 = xor3(ror::<17>(near), ror::<19>(near), _mm512_srli_epi32::<10>(near));
+    let sigma_0 = ternary::<PARITY, G>(ror::<7, G>(far), ror::<18, G>(far), shr::<3, G>(far));
+    let sigma_1 = ternary::<PARITY, G>(ror::<17, G>(near), ror::<19, G>(near), shr::<10, G>(near));
     add(add(before(16), before(7)), add(sigma_0, sigma_1))
 }
 
 /// Step 4.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn add_to(state: &mut State, working: &State) {
+fn add_to<const G: usize>(state: &mut State<G>, working: &State<G>) {
     for (word, working) in state.iter_mut().zip(working) {
         *word = add(*word, *working);
     }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn add(a: Vector, b: Vector) -> Vector {
-    _mm512_add_epi32(a, b)
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn xor(a: Vector, b: Vector) -> Vector {
-    _mm512_xor_si512(a, b)
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn xor3(a: Vector, b: Vector, c: Vector) -> Vector {
-    xor(xor(a, b), c)
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn ror<const BITS: i32>(word: Vector) -> Vector {
-    _mm512_ror_epi32::<BITS>(word)
-}
-
-/// `word` in every lane.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn splat(word: u32) -> Vector {
-    _mm512_set1_epi32(word.cast_signed())
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn splats(words: &[u32; 8]) -> State {
-    let mut vectors = [_mm512_setzero_si512(); 8];
-    for (vector, word) in vectors.iter_mut().zip(words) {
-        *vector = splat(*word);
-    }
-    vectors
 }
