@@ -22,17 +22,19 @@ pub mod kem;
 
 use arrayvec::ArrayVec;
 
-/// Hands out `jobs` by groups of `LANES` in their order, the last perhaps smaller, none empty.
-pub(crate) fn for_groups<Job, const LANES: usize>(
+/// Hands out `jobs` by groups of `JOBS` in their order, the last perhaps smaller, none empty.
+pub(crate) fn for_groups<Job, const JOBS: usize>(
     mut jobs: impl Iterator<Item = Job>,
-    mut each: impl FnMut(ArrayVec<Job, LANES>),
+    mut each: impl FnMut(&mut [Job]),
 ) {
+    let mut group = ArrayVec::<Job, JOBS>::new();
     loop {
-        let group: ArrayVec<Job, LANES> = jobs.by_ref().take(LANES).collect();
+        group.extend(jobs.by_ref().take(JOBS));
         if group.is_empty() {
             return;
         }
-        each(group);
+        each(&mut group);
+        group.clear();
     }
 }
 

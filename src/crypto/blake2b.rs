@@ -18,7 +18,7 @@ pub fn keyed<'a>(
     if let Some(proof) = super::lanes::Avx512::of(tier) {
         return avx512::keyed(proof, jobs);
     }
-    serial::keyed(jobs);
+    jobs.for_each(|(key, message, digest)| serial::keyed(key, message, digest));
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::tier::Tier;
 pub fn xor<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a [u8; 32], &'a mut [u8])>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(proof) = super::lanes::Avx512::of(tier) {
-        return avx512::xor(proof, jobs);
+        return avx512::xor_each(proof, jobs);
     }
     serial::xor(jobs);
 }

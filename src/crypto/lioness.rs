@@ -7,7 +7,6 @@
 
 use super::tier::Tier;
 use super::{blake2b, chacha20, field, for_groups, xor_into};
-use arrayvec::ArrayVec;
 use zeroize::zeroize_bytes;
 
 /// The four keys in order: k1 32 bytes, k2 64, k3 32, k4 64.
@@ -61,49 +60,51 @@ struct Block<'a> {
     right: &'a mut [u8],
 }
 
-struct Group<'a> {
+struct Group<'g, 'a> {
     tier: Tier,
-    blocks: ArrayVec<Block<'a>, GROUP>,
+    blocks: &'g mut [Block<'a>],
+    /// What the rounds XOR into the halves: digests, and keys of streams.
+    masks: [[u8; LEFT_BYTES]; GROUP],
 }
 
 fn for_groups_of_blocks<'a>(
     tier: Tier,
     jobs: impl Iterator<Item = (&'a Key, &'a mut [u8])>,
-    rounds: impl Fn(&mut Group<'a>),
+    rounds: impl Fn(&mut Group<'_, 'a>),
 ) {
     let blocks = jobs.map(|(key, block)| {
         assert!(block.len() >= BLOCK_BYTES_MIN, "a block has a left and a right part");
         let (left, right) = block.split_at_mut(LEFT_BYTES);
         Block { key, left, right }
     });
-    for_groups(blocks, |blocks| rounds(&mut Group { tier, blocks }));
+    for_groups::<_, GROUP>(blocks, |blocks| {
+        let mut group = Group { tier, blocks, masks: [[0; LEFT_BYTES]; GROUP] };
+        rounds(&mut group);
+        zeroize_bytes(group.masks.as_flattened_mut());
+    });
 }
 
-impl Group<'_> {
+impl Group<'_, '_> {
     /// L ^= hash(key, R).
     fn hash(&mut self, key_offset: usize) {
-        let mut digests = [[0; LEFT_BYTES]; GROUP];
-        let blocks = self.blocks.iter().zip(&mut digests);
+        let blocks = self.blocks.iter().zip(&mut self.masks);
         blake2b::keyed(
             self.tier,
             blocks.map(|(block, digest)| (field(block.key, key_offset), &*block.right, digest)),
         );
-        for (block, digest) in self.blocks.iter_mut().zip(&digests) {
+        for (block, digest) in self.blocks.iter_mut().zip(&self.masks) {
             xor_into(block.left, digest);
         }
-        zeroize_bytes(digests.as_flattened_mut());
     }
 
     /// R ^= stream(L ^ key).
     fn stream(&mut self, key_offset: usize) {
-        let mut keys = [[0; LEFT_BYTES]; GROUP];
-        for (block, key) in self.blocks.iter().zip(&mut keys) {
+        for (block, key) in self.blocks.iter().zip(&mut self.masks) {
             *key = *field(block.key, key_offset);
             xor_into(key, block.left);
         }
-        let blocks = self.blocks.iter_mut().zip(&keys);
+        let blocks = self.blocks.iter_mut().zip(&self.masks);
         chacha20::xor(self.tier, blocks.map(|(block, key)| (key, &mut *block.right)));
-        zeroize_bytes(keys.as_flattened_mut());
     }
 }
 

@@ -1,99 +1,111 @@
-//! ChaCha20, sixteen blocks of one stream at a time.
+//! ChaCha20, sixteen blocks of a stream at a time, two streams side by side.
 //!
-//! Vector i holds 32-bit word i of all sixteen states, which differ in their counters alone. The
+//! A vector holds one 32-bit word of the sixteen states, which differ in their counters alone. The
 //! rounds are then those of RFC 8439, 2.3, word by word.
 
 #![allow(unsafe_code)]
 
-use crate::crypto::lanes::{Avx512, VECTOR_BYTES, Vector, load, store, transpose_u32};
+use crate::crypto::for_groups;
+use crate::crypto::lanes::wide::{
+    Wide, add_u32 as add, rotate_left_u32 as rol, splat_u32 as splat, splats_u32 as splats, xor,
+};
+use crate::crypto::lanes::{Avx512, VECTOR_BYTES, load, store, transpose_u32};
 use std::arch::x86_64::*;
 
+/// Blocks of 64 bytes, each as long as a vector.
 const BLOCKS: usize = 16;
 /// RFC 8439, 2.3: "expand 32-byte k".
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
-/// Where the state has the block counter; behind it the nonce, three words of zero.
+/// Where the state has the key, and behind it the block counter, then the nonce: three zeros.
+const KEY: usize = 4;
 const COUNTER: usize = 12;
 
-type State = [Vector; 16];
+/// The words of `16 * G` states.
+type State<const G: usize> = [Wide<G>; 16];
+/// A key, and the text to XOR its stream into.
+type Job<'a> = (&'a [u8; 32], &'a mut [u8]);
 
-pub(super) fn xor<'a>(_: Avx512, jobs: impl Iterator<Item = (&'a [u8; 32], &'a mut [u8])>) {
-    for (key, text) in jobs {
-        // SAFETY: the proof says that the machine has these features.
-        unsafe { xor_stream(key, text) }
-    }
+pub(super) fn xor_each<'a>(_: Avx512, jobs: impl Iterator<Item = Job<'a>>) {
+    for_groups::<_, 2>(jobs, |group| {
+        if let Ok(two) = <&mut [Job<'a>; 2]>::try_from(&mut *group) {
+            // SAFETY: the proof says that the machine has these features.
+            unsafe { xor_group(two) }
+        } else if let Ok(one) = <&mut [Job<'a>; 1]>::try_from(group) {
+            // SAFETY: as above.
+            unsafe { xor_group(one) }
+        }
+    });
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline(never)]
-fn xor_stream(key: &[u8; 32], text: &mut [u8]) {
-    let mut start = first_states(key);
-    for part in text.chunks_mut(BLOCKS * VECTOR_BYTES) {
-        for (bytes, stream) in part.chunks_mut(VECTOR_BYTES).zip(blocks(&start)) {
-            store(bytes, _mm512_xor_si512(load(bytes), stream));
+fn xor_group<const G: usize>(group: &mut [Job<'_>; G]) {
+    let mut start = first_state(group);
+    let bytes = group.iter().map(|(_, text)| text.len()).max().unwrap_or_default();
+    for offset in (0..bytes).step_by(BLOCKS * VECTOR_BYTES) {
+        let streams = blocks(&start);
+        for (g, (_, text)) in group.iter_mut().enumerate() {
+            let mut words = [_mm512_setzero_si512(); 16];
+            for (word, beside) in words.iter_mut().zip(&streams) {
+                *word = beside[g];
+            }
+            let text = text.get_mut(offset..).unwrap_or_default();
+            for (bytes, block) in text.chunks_mut(VECTOR_BYTES).zip(transpose_u32(words)) {
+                store(bytes, _mm512_xor_si512(load(bytes), block));
+            }
         }
         start[COUNTER] = add(start[COUNTER], splat(16));
     }
 }
 
-/// RFC 8439, 2.3: constants, key, counters 0 to 15, a zero nonce.
+/// RFC 8439, 2.3: constants, keys, counters 0 to 15, zero nonces.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn first_states(key: &[u8; 32]) -> State {
-    let mut states = [_mm512_setzero_si512(); 16];
-    for (vector, constant) in states.iter_mut().zip(CONSTANTS) {
-        *vector = splat(constant);
+fn first_state<const G: usize>(group: &[Job<'_>; G]) -> State<G> {
+    let mut state = [splat(0); 16];
+    state[..KEY].copy_from_slice(&splats(&CONSTANTS));
+    for (g, (key, _)) in group.iter().enumerate() {
+        for (beside, word) in state[KEY..COUNTER].iter_mut().zip(key.as_chunks().0) {
+            [beside[g]] = splat(u32::from_le_bytes(*word));
+        }
     }
-    for (vector, word) in states[CONSTANTS.len()..].iter_mut().zip(key.as_chunks().0) {
-        *vector = splat(u32::from_le_bytes(*word));
-    }
-    states[COUNTER] = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    states
+    state[COUNTER] = [_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); G];
+    state
 }
 
-/// The sixteen blocks of the stream, one a vector: ten double rounds, then the start once more.
+/// The words of the next sixteen blocks: ten double rounds, then the start once more.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn blocks(start: &State) -> [Vector; BLOCKS] {
+fn blocks<const G: usize>(start: &State<G>) -> State<G> {
     let mut state = *start;
     for _ in 0..10 {
-        quarter_round(&mut state, [0, 4, 8, 12]);
-        quarter_round(&mut state, [1, 5, 9, 13]);
-        quarter_round(&mut state, [2, 6, 10, 14]);
-        quarter_round(&mut state, [3, 7, 11, 15]);
-        quarter_round(&mut state, [0, 5, 10, 15]);
-        quarter_round(&mut state, [1, 6, 11, 12]);
-        quarter_round(&mut state, [2, 7, 8, 13]);
-        quarter_round(&mut state, [3, 4, 9, 14]);
+        quarter_round::<0, 4, 8, 12, G>(&mut state);
+        quarter_round::<1, 5, 9, 13, G>(&mut state);
+        quarter_round::<2, 6, 10, 14, G>(&mut state);
+        quarter_round::<3, 7, 11, 15, G>(&mut state);
+        quarter_round::<0, 5, 10, 15, G>(&mut state);
+        quarter_round::<1, 6, 11, 12, G>(&mut state);
+        quarter_round::<2, 7, 8, 13, G>(&mut state);
+        quarter_round::<3, 4, 9, 14, G>(&mut state);
     }
     for (word, start) in state.iter_mut().zip(start) {
         *word = add(*word, *start);
     }
-    transpose_u32(state)
+    state
 }
 
-/// RFC 8439, 2.1.
+/// RFC 8439, 2.1, on the words at these places.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn quarter_round(state: &mut State, [a, b, c, d]: [usize; 4]) {
-    state[a] = add(state[a], state[b]);
-    state[d] = _mm512_rol_epi32::<16>(_mm512_xor_si512(state[d], state[a]));
-    state[c] = add(state[c], state[d]);
-    state[b] = _mm512_rol_epi32::<12>(_mm512_xor_si512(state[b], state[c]));
-    state[a] = add(state[a], state[b]);
-    state[d] = _mm512_rol_epi32::<8>(_mm512_xor_si512(state[d], state[a]));
-    state[c] = add(state[c], state[d]);
-    state[b] = _mm512_rol_epi32::<7>(_mm512_xor_si512(state[b], state[c]));
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn add(a: Vector, b: Vector) -> Vector {
-    _mm512_add_epi32(a, b)
-}
-
-/// `word` in every lane.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn splat(word: u32) -> Vector {
-    _mm512_set1_epi32(word.cast_signed())
+fn quarter_round<const A: usize, const B: usize, const C: usize, const D: usize, const G: usize>(
+    state: &mut State<G>,
+) {
+    state[A] = add(state[A], state[B]);
+    state[D] = rol::<16, G>(xor(state[D], state[A]));
+    state[C] = add(state[C], state[D]);
+    state[B] = rol::<12, G>(xor(state[B], state[C]));
+    state[A] = add(state[A], state[B]);
+    state[D] = rol::<8, G>(xor(state[D], state[A]));
+    state[C] = add(state[C], state[D]);
+    state[B] = rol::<7, G>(xor(state[B], state[C]));
 }

@@ -12,32 +12,33 @@ use super::{MacJob, scalar};
 use crate::crypto::for_groups;
 use crate::crypto::lanes::wide::{splat_u32 as splat, splats_u32 as splats, xor};
 use crate::crypto::lanes::{Avx512, Vector, load, store, transpose_u32};
-use arrayvec::ArrayVec;
 use compression::{State, Words, compress, compress_scheduled};
 use std::arch::x86_64::*;
 
 /// Jobs of one vector.
 const LANES: usize = 16;
-/// Jobs of the most vectors that go side by side.
+/// Jobs of the vectors that go side by side.
 const JOBS_MAX: usize = 2 * LANES;
-/// So few are faster one by one: measured, a kernel with one vector takes as long for any number
-/// of jobs as the SHA extensions for 4.7 of them.
-const SCALAR_JOBS_MAX: usize = 4;
+/// So few messages are faster one by one: measured, the kernel takes as long for a vector of them
+/// as the SHA extensions for 7.7.
+const SCALAR_MESSAGES_MAX: usize = 7;
+/// The same of secrets, where the kernel gains from prepared schedules: as long as for 5.3.
+const SCALAR_SECRETS_MAX: usize = 5;
 
-/// Groups of messages of one length go through a kernel; few messages, and groups of several
+/// Groups of messages of one length go through the kernel; few messages, and groups of several
 /// lengths, which no packet makes, one by one.
 pub(super) fn hmac_each<'a>(_: Avx512, jobs: impl Iterator<Item = MacJob<'a>>) {
-    for_groups(jobs, |mut group: ArrayVec<MacJob<'a>, JOBS_MAX>| {
+    for_groups::<_, JOBS_MAX>(jobs, |group| {
         let bytes = group[0].1.len();
         let is_mixed = group.iter().any(|(_, message, _)| message.len() != bytes);
-        if group.len() <= SCALAR_JOBS_MAX || is_mixed {
-            group.into_iter().for_each(|(key, message, tag)| scalar::hmac(key, message, tag));
+        if group.len() <= SCALAR_MESSAGES_MAX || is_mixed {
+            group.iter_mut().for_each(|(key, message, tag)| scalar::hmac(key, message, tag));
         } else if group.len() <= LANES {
             // SAFETY: the proof says that the machine has these features.
-            unsafe { tag_group::<1>(&mut group, bytes) }
+            unsafe { tag_group::<1>(group, bytes) }
         } else {
             // SAFETY: as above.
-            unsafe { tag_group::<2>(&mut group, bytes) }
+            unsafe { tag_group::<2>(group, bytes) }
         }
     });
 }
@@ -51,15 +52,15 @@ pub(super) fn derive<'a>(
     constants: &Constants,
     jobs: impl Iterator<Item = Derivation<'a>>,
 ) {
-    for_groups(jobs, |mut group: ArrayVec<Derivation<'a>, JOBS_MAX>| {
-        if group.len() <= SCALAR_JOBS_MAX {
-            group.into_iter().for_each(|(secret, keys)| scalar::derive(constants, secret, keys));
+    for_groups::<_, JOBS_MAX>(jobs, |group| {
+        if group.len() <= SCALAR_SECRETS_MAX {
+            group.iter_mut().for_each(|(secret, keys)| scalar::derive(constants, secret, keys));
         } else if group.len() <= LANES {
             // SAFETY: the proof says that the machine has these features.
-            unsafe { derive_group::<1>(constants, &mut group) }
+            unsafe { derive_group::<1>(constants, group) }
         } else {
             // SAFETY: as above.
-            unsafe { derive_group::<2>(constants, &mut group) }
+            unsafe { derive_group::<2>(constants, group) }
         }
     });
 }
