@@ -1,16 +1,19 @@
 //! The AES-128 stream in counter mode (NIST SP 800-38A) from a zero counter block: every key is
 //! used once.
 
+mod serial;
+#[cfg(target_arch = "x86_64")]
+mod vaes;
+
 use super::tier::Tier;
-use aes::Aes128;
-use ctr::Ctr64BE;
-use ctr::cipher::{KeyIvInit, StreamCipher};
 
 /// For each job (key, text): XORs the key's stream into the text.
-pub fn xor<'a>(_tier: Tier, jobs: impl Iterator<Item = (&'a [u8; 16], &'a mut [u8])>) {
-    for (key, text) in jobs {
-        Ctr64BE::<Aes128>::new(key.into(), &[0; 16].into()).apply_keystream(text);
+pub fn xor<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a [u8; 16], &'a mut [u8])>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(proof) = vaes::Vaes::of(tier) {
+        return jobs.for_each(|(key, text)| vaes::xor(proof, key, text));
     }
+    jobs.for_each(|(key, text)| serial::xor(key, text));
 }
 
 #[cfg(test)]

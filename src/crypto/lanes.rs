@@ -11,6 +11,8 @@ pub(super) mod wide;
 
 use super::tier::{Name, Tier};
 use std::arch::x86_64::*;
+use std::ops::Range;
+use wide::Wide;
 
 /// Sixteen words of 32 bits, or eight of 64.
 pub(super) type Vector = __m512i;
@@ -27,6 +29,75 @@ impl Avx512 {
     /// The proof that lies in the tier itself: it exists only where the machine can run it.
     pub(super) fn of(tier: Tier) -> Option<Self> {
         (tier.name() == Name::Avx512).then_some(Avx512(()))
+    }
+}
+
+/// Word i of `16 * G` rows side by side, for every i: row j goes to lane j. Of each row these bytes
+/// are loaded, at most 64, with zeros behind them; rows that are missing are zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn load_u32<const G: usize>(rows: &[&[u8]], bytes: Range<usize>) -> [Wide<G>; 16] {
+    let mut words = [[_mm512_setzero_si512(); G]; 16];
+    for (g, rows) in rows.chunks(16).take(G).enumerate() {
+        let mut vectors = [_mm512_setzero_si512(); 16];
+        for (vector, row) in vectors.iter_mut().zip(rows) {
+            *vector = load(&row[bytes.clone()]);
+        }
+        for (word, column) in words.iter_mut().zip(transpose_u32(vectors)) {
+            word[g] = column;
+        }
+    }
+    words
+}
+
+/// As [`load_u32`], for `8 * G` rows of words of 64 bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn load_u64<const G: usize>(rows: &[&[u8]], bytes: Range<usize>) -> [Wide<G>; 8] {
+    let mut words = [[_mm512_setzero_si512(); G]; 8];
+    for (g, rows) in rows.chunks(8).take(G).enumerate() {
+        let mut vectors = [_mm512_setzero_si512(); 8];
+        for (vector, row) in vectors.iter_mut().zip(rows) {
+            *vector = load(&row[bytes.clone()]);
+        }
+        for (word, column) in words.iter_mut().zip(transpose_u64(vectors)) {
+            word[g] = column;
+        }
+    }
+    words
+}
+
+/// Undoes [`load_u32`]: writes to each row from `start` on, as far as it reaches.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn store_u32<const G: usize>(
+    words: &[Wide<G>; 16],
+    rows: &mut [&mut [u8]],
+    start: usize,
+) {
+    for (g, rows) in rows.chunks_mut(16).take(G).enumerate() {
+        let mut columns = [_mm512_setzero_si512(); 16];
+        for (column, word) in columns.iter_mut().zip(words) {
+            *column = word[g];
+        }
+        for (row, vector) in rows.iter_mut().zip(transpose_u32(columns)) {
+            store(&mut row[start..], vector);
+        }
+    }
+}
+
+/// Undoes [`load_u64`]: writes to each row, as far as it reaches.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn store_u64<const G: usize>(words: &[Wide<G>; 8], rows: &mut [&mut [u8]]) {
+    for (g, rows) in rows.chunks_mut(8).take(G).enumerate() {
+        let mut columns = [_mm512_setzero_si512(); 8];
+        for (column, word) in columns.iter_mut().zip(words) {
+            *column = word[g];
+        }
+        for (row, vector) in rows.iter_mut().zip(transpose_u64(columns)) {
+            store(row, vector);
+        }
     }
 }
 

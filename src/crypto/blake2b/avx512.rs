@@ -10,8 +10,8 @@ use crate::crypto::for_groups;
 use crate::crypto::lanes::wide::{
     Wide, add_u64 as add, rotate_right_u64 as ror, splat_u64 as splat, splats_u64 as splats, xor,
 };
-use crate::crypto::lanes::{Avx512, VECTOR_BYTES, load, store, transpose_u64};
-use std::arch::x86_64::*;
+use crate::crypto::lanes::{Avx512, VECTOR_BYTES, load_u64, store_u64};
+use arrayvec::ArrayVec;
 
 const BLOCK_BYTES: usize = 128;
 /// RFC 7693, 2.6: the fractional parts of the square roots of the first eight primes.
@@ -62,37 +62,42 @@ pub(super) fn keyed<'a>(_: Avx512, jobs: impl Iterator<Item = Job<'a>>) {
         let is_mixed = group.iter().any(|(_, message, _)| message.len() != bytes);
         if group.len() == 1 || is_mixed {
             group.iter_mut().for_each(|(key, message, digest)| serial::keyed(key, message, digest));
-        } else if group.len() <= LANES {
+            return;
+        }
+        let keys: ArrayVec<&[u8], JOBS_MAX> = group.iter().map(|(key, ..)| &key[..]).collect();
+        let messages: ArrayVec<&[u8], JOBS_MAX> = group.iter().map(|job| job.1).collect();
+        let mut digests: ArrayVec<&mut [u8], JOBS_MAX> =
+            group.iter_mut().map(|(.., digest)| &mut digest[..]).collect();
+        if keys.len() <= LANES {
             // SAFETY: the proof says that the machine has these features.
-            unsafe { digest_group::<1>(group, bytes) }
+            unsafe { digest_group::<1>(&keys, &messages, &mut digests) }
         } else {
             // SAFETY: as above.
-            unsafe { digest_group::<2>(group, bytes) }
+            unsafe { digest_group::<2>(&keys, &messages, &mut digests) }
         }
     });
 }
 
-/// RFC 7693, 3.3, on messages of `bytes` bytes: the key fills a block of its own in front.
+/// RFC 7693, 3.3, on messages of one length: the key fills a block of its own in front.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline(never)]
-fn digest_group<const G: usize>(group: &mut [Job<'_>], bytes: usize) {
+fn digest_group<const G: usize>(keys: &[&[u8]], messages: &[&[u8]], digests: &mut [&mut [u8]]) {
+    let bytes = messages[0].len();
     let mut state: State<G> = splats(&INITIAL);
     state[0] = xor(state[0], splat(PARAMETERS));
 
     let mut block = [splat(0); 16];
-    let (low, _) = block.split_at_mut(8);
-    low.copy_from_slice(&load_columns::<G>(group.iter().map(|(key, ..)| &key[..])));
+    block[..8].copy_from_slice(&load_u64::<G>(keys, 0..VECTOR_BYTES));
     compress(&mut state, &block, BLOCK_BYTES, bytes == 0);
 
     for start in (0..bytes).step_by(BLOCK_BYTES) {
         let end = bytes.min(start + BLOCK_BYTES);
         let middle = end.min(start + VECTOR_BYTES);
-        let (low, high) = block.split_at_mut(8);
-        low.copy_from_slice(&load_columns::<G>(group.iter().map(|job| &job.1[start..middle])));
-        high.copy_from_slice(&load_columns::<G>(group.iter().map(|job| &job.1[middle..end])));
+        block[..8].copy_from_slice(&load_u64::<G>(messages, start..middle));
+        block[8..].copy_from_slice(&load_u64::<G>(messages, middle..end));
         compress(&mut state, &block, BLOCK_BYTES + end, end == bytes);
     }
-    store_rows(&state, group.iter_mut().map(|(.., digest)| &mut digest[..]));
+    store_u64(&state, digests);
 }
 
 /// RFC 7693, 3.2: F, where `bytes` counts the key's block and all of the message so far.
@@ -119,7 +124,8 @@ fn compress<const G: usize>(state: &mut State<G>, block: &Words<G>, bytes: usize
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn round<const G: usize>(v: &mut Words<G>, block: &Words<G>, order: &[usize; 16]) {
-    let word = |place: usize| block[order[place]];
+    // The mask only tells the compiler that there is such a word.
+    let word = |place: usize| block[order[place] & 15];
     mix::<0, 4, 8, 12, G>(v, word(0), word(1));
     mix::<1, 5, 9, 13, G>(v, word(2), word(3));
     mix::<2, 6, 10, 14, G>(v, word(4), word(5));
@@ -146,39 +152,4 @@ fn mix<const A: usize, const B: usize, const C: usize, const D: usize, const G: 
     v[D] = ror::<16, G>(xor(v[D], v[A]));
     v[C] = add(v[C], v[D]);
     v[B] = ror::<63, G>(xor(v[B], v[C]));
-}
-
-/// Word i of each row side by side, for every i.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn load_columns<'a, const G: usize>(mut rows: impl Iterator<Item = &'a [u8]>) -> [Wide<G>; 8] {
-    let mut words = [splat(0); 8];
-    for g in 0..G {
-        let mut vectors = [_mm512_setzero_si512(); LANES];
-        for (vector, row) in vectors.iter_mut().zip(&mut rows) {
-            *vector = load(row);
-        }
-        for (word, column) in words.iter_mut().zip(transpose_u64(vectors)) {
-            word[g] = column;
-        }
-    }
-    words
-}
-
-/// Writes `words` to the rows that they are the columns of, as far as those reach.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn store_rows<'a, const G: usize>(
-    words: &[Wide<G>; 8],
-    mut rows: impl Iterator<Item = &'a mut [u8]>,
-) {
-    for g in 0..G {
-        let mut vectors = [_mm512_setzero_si512(); LANES];
-        for (vector, word) in vectors.iter_mut().zip(words) {
-            *vector = word[g];
-        }
-        for (vector, row) in transpose_u64(vectors).into_iter().zip(&mut rows) {
-            store(row, vector);
-        }
-    }
 }

@@ -11,9 +11,11 @@ use super::constants::{
 use super::{MacJob, scalar};
 use crate::crypto::for_groups;
 use crate::crypto::lanes::wide::{splat_u32 as splat, splats_u32 as splats, xor};
-use crate::crypto::lanes::{Avx512, Vector, load, store, transpose_u32};
+use crate::crypto::lanes::{Avx512, Vector, load_u32, store_u32};
+use arrayvec::ArrayVec;
 use compression::{State, Words, compress, compress_scheduled};
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Jobs of one vector.
 const LANES: usize = 16;
@@ -33,56 +35,62 @@ pub(super) fn hmac_each<'a>(_: Avx512, jobs: impl Iterator<Item = MacJob<'a>>) {
         let is_mixed = group.iter().any(|(_, message, _)| message.len() != bytes);
         if group.len() <= SCALAR_MESSAGES_MAX || is_mixed {
             group.iter_mut().for_each(|(key, message, tag)| scalar::hmac(key, message, tag));
-        } else if group.len() <= LANES {
+            return;
+        }
+        let keys: ArrayVec<&[u8], JOBS_MAX> = group.iter().map(|(key, ..)| *key).collect();
+        let messages: ArrayVec<&[u8], JOBS_MAX> = group.iter().map(|job| job.1).collect();
+        let mut tags: ArrayVec<&mut [u8], JOBS_MAX> =
+            group.iter_mut().map(|(.., tag)| &mut tag[..]).collect();
+        if keys.len() <= LANES {
             // SAFETY: the proof says that the machine has these features.
-            unsafe { tag_group::<1>(group, bytes) }
+            unsafe { tag_group::<1>(&keys, &messages, &mut tags) }
         } else {
             // SAFETY: as above.
-            unsafe { tag_group::<2>(group, bytes) }
+            unsafe { tag_group::<2>(&keys, &messages, &mut tags) }
         }
     });
 }
 
-/// A secret, and the keys to fill from it.
-type Derivation<'a> = (&'a [u8], &'a mut [u8]);
-
-/// All secrets have one length, all keys the one that the constants are for.
+/// For each job (secret, keys): fills the keys. All secrets have one length, all keys the one that
+/// the constants are for.
 pub(super) fn derive<'a>(
     _: Avx512,
     constants: &Constants,
-    jobs: impl Iterator<Item = Derivation<'a>>,
+    jobs: impl Iterator<Item = (&'a [u8], &'a mut [u8])>,
 ) {
     for_groups::<_, JOBS_MAX>(jobs, |group| {
         if group.len() <= SCALAR_SECRETS_MAX {
             group.iter_mut().for_each(|(secret, keys)| scalar::derive(constants, secret, keys));
-        } else if group.len() <= LANES {
+            return;
+        }
+        let secrets: ArrayVec<&[u8], JOBS_MAX> = group.iter().map(|(secret, _)| *secret).collect();
+        let mut keys: ArrayVec<&mut [u8], JOBS_MAX> =
+            group.iter_mut().map(|(_, keys)| &mut **keys).collect();
+        if secrets.len() <= LANES {
             // SAFETY: the proof says that the machine has these features.
-            unsafe { derive_group::<1>(constants, group) }
+            unsafe { derive_group::<1>(constants, &secrets, &mut keys) }
         } else {
             // SAFETY: as above.
-            unsafe { derive_group::<2>(constants, group) }
+            unsafe { derive_group::<2>(constants, &secrets, &mut keys) }
         }
     });
 }
 
+/// HMAC of messages of one length.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline(never)]
-fn tag_group<const G: usize>(group: &mut [MacJob<'_>], bytes: usize) {
-    let keyed = Keyed::<G>::new(&load_columns(group.iter().map(|(key, ..)| *key)));
-    let tags = keyed.tag(group.iter().map(|(_, message, _)| *message), bytes);
-    store_rows(&beside_zeros(&tags), group.iter_mut().map(|(.., tag)| &mut tag[..]));
+fn tag_group<const G: usize>(keys: &[&[u8]], messages: &[&[u8]], tags: &mut [&mut [u8]]) {
+    let keyed = Keyed::<G>::new(&load_words(keys, 0..keys[0].len()));
+    store_words(&mut beside_zeros(&keyed.tag(messages)), tags, 0);
 }
 
 /// RFC 5869, 2.2 and 2.3: the salt's HMAC of a secret is the key under which the keys are
 /// expanded.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline(never)]
-fn derive_group<const G: usize>(constants: &Constants, group: &mut [Derivation<'_>]) {
+fn derive_group<const G: usize>(constants: &Constants, secrets: &[&[u8]], keys: &mut [&mut [u8]]) {
     let salted = Keyed::<G>::splat(&constants.salted);
-    let secret_bytes = group[0].0.len();
-    let key = salted.tag(group.iter().map(|(secret, _)| *secret), secret_bytes);
-    let keyed = Keyed::new(&beside_zeros(&key));
-
+    let keyed = Keyed::new(&beside_zeros(&salted.tag(secrets)));
     let mut last = [splat(0); 8];
     // Two outputs of 32 bytes make a row of 64.
     for (pair, start) in constants.expansions.chunks(2).zip((0..).step_by(2 * DIGEST_BYTES)) {
@@ -91,7 +99,7 @@ fn derive_group<const G: usize>(constants: &Constants, group: &mut [Derivation<'
             last = keyed.expand(expansion, &last);
             *output = last;
         }
-        store_rows(&outputs, group.iter_mut().map(|(_, keys)| &mut keys[start..]));
+        store_words(&mut outputs, keys, start);
     }
 }
 
@@ -116,15 +124,16 @@ impl<const G: usize> Keyed<G> {
         Keyed { inner: splats(&keyed.inner), outer: splats(&keyed.outer) }
     }
 
-    /// HMAC of messages of `bytes` bytes.
+    /// HMAC of messages of one length.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    fn tag<'a>(&self, messages: impl Iterator<Item = &'a [u8]> + Clone, bytes: usize) -> State<G> {
+    fn tag(&self, messages: &[&[u8]]) -> State<G> {
+        let bytes = messages[0].len();
         let mut state = self.inner;
         let padded_bytes = bytes + size_of_val(&END) + LENGTH_BYTES;
         for start in (0..padded_bytes).step_by(BLOCK_BYTES) {
             let part = start.min(bytes)..bytes.min(start + BLOCK_BYTES);
-            let mut block = load_columns(messages.clone().map(|message| &message[part.clone()]));
+            let mut block = load_words(messages, part);
             if (start..start + BLOCK_BYTES).contains(&bytes) {
                 let [place, byte] = [(bytes - start) / 4, bytes % 4];
                 block[place] = xor(block[place], splat(u32::from(END) << (24 - 8 * byte)));
@@ -134,7 +143,7 @@ impl<const G: usize> Keyed<G> {
                 block[14] = splat((bits >> 32) as u32);
                 block[15] = splat(bits as u32);
             }
-            compress(&mut state, &block);
+            compress(&mut state, &mut block);
         }
         self.finish(&state)
     }
@@ -147,7 +156,7 @@ impl<const G: usize> Keyed<G> {
         if let Some(words) = &expansion.open {
             let mut block = splats(words);
             block[..8].copy_from_slice(last);
-            compress(&mut state, &block);
+            compress(&mut state, &mut block);
         }
         for schedule in &expansion.schedules {
             compress_scheduled(&mut state, schedule);
@@ -163,7 +172,7 @@ impl<const G: usize> Keyed<G> {
         block[8] = splat(u32::from_be_bytes([END, 0, 0, 0]));
         block[15] = splat(bits_behind_key(DIGEST_BYTES) as u32);
         let mut state = self.outer;
-        compress(&mut state, &block);
+        compress(&mut state, &mut block);
         state
     }
 }
@@ -177,7 +186,7 @@ fn behind<const G: usize>(block: &Words<G>, pad: u8) -> State<G> {
         *word = xor(*word, splat(u32::from_ne_bytes([pad; 4])));
     }
     let mut state = splats(&INITIAL);
-    compress(&mut state, &padded);
+    compress(&mut state, &mut padded);
     state
 }
 
@@ -190,37 +199,25 @@ fn beside_zeros<const G: usize>(words: &State<G>) -> Words<G> {
     block
 }
 
-/// Word i of each row side by side, for every i. The words of a hash have the byte order of the
-/// network.
+/// The words of a hash have the byte order of the network.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn load_columns<'a, const G: usize>(mut rows: impl Iterator<Item = &'a [u8]>) -> Words<G> {
-    let mut words = [splat(0); 16];
-    for g in 0..G {
-        let mut vectors = [_mm512_setzero_si512(); LANES];
-        for (vector, row) in vectors.iter_mut().zip(&mut rows) {
-            *vector = swap_bytes(load(row));
-        }
-        for (word, column) in words.iter_mut().zip(transpose_u32(vectors)) {
-            word[g] = column;
-        }
+fn load_words<const G: usize>(rows: &[&[u8]], bytes: Range<usize>) -> Words<G> {
+    let mut words = load_u32(rows, bytes);
+    for word in words.as_flattened_mut() {
+        *word = swap_bytes(*word);
     }
     words
 }
 
-/// Writes `words` to the rows that they are the columns of, as far as those reach.
+/// Undoes [`load_words`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn store_rows<'a, const G: usize>(words: &Words<G>, mut rows: impl Iterator<Item = &'a mut [u8]>) {
-    for g in 0..G {
-        let mut vectors = [_mm512_setzero_si512(); LANES];
-        for (vector, word) in vectors.iter_mut().zip(words) {
-            *vector = word[g];
-        }
-        for (vector, row) in transpose_u32(vectors).into_iter().zip(&mut rows) {
-            store(row, swap_bytes(vector));
-        }
+fn store_words<const G: usize>(words: &mut Words<G>, rows: &mut [&mut [u8]], start: usize) {
+    for word in words.as_flattened_mut() {
+        *word = swap_bytes(*word);
     }
+    store_u32(words, rows, start);
 }
 
 /// Turns each word of 32 bits round.

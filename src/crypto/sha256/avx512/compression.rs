@@ -33,15 +33,15 @@ macro_rules! each_place {
     };
 }
 
-/// Any block.
+/// Any block, in whose place its schedule is made.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline(never)]
-pub(super) fn compress<const G: usize>(state: &mut State<G>, block: &Words<G>) {
-    let (mut working, mut words) = (*state, *block);
+pub(super) fn compress<const G: usize>(state: &mut State<G>, words: &mut Words<G>) {
+    let mut working = *state;
     for start in [0, 16, 32] {
-        scheduling_rounds(&mut working, &mut words, start);
+        scheduling_rounds(&mut working, words, start);
     }
-    last_rounds(&mut working, &words);
+    last_rounds(&mut working, words);
     add_to(state, &working);
 }
 
