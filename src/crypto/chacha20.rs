@@ -2,9 +2,10 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod scalar;
 mod serial;
 
-use super::tier::Tier;
+use super::tier::{Name, Tier};
 
 /// For each job (key, text): XORs the key's stream into the text.
 pub fn xor<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a [u8; 32], &'a mut [u8])>) {
@@ -12,7 +13,12 @@ pub fn xor<'a>(tier: Tier, jobs: impl Iterator<Item = (&'a [u8; 32], &'a mut [u8
     if let Some(proof) = super::lanes::Avx512::of(tier) {
         return avx512::xor_each(proof, jobs);
     }
-    serial::xor(jobs);
+    for (key, text) in jobs {
+        match tier.name() {
+            Name::Serial => serial::xor(key, text),
+            Name::Scalar | Name::Avx512 => scalar::xor(key, text),
+        }
+    }
 }
 
 #[cfg(test)]
