@@ -8,7 +8,7 @@
 pub mod tier;
 pub mod wipe;
 #[cfg(target_arch = "x86_64")]
-mod lanes;
+mod vectors;
 pub mod random;
 pub mod sha256;
 pub mod x25519;
@@ -50,5 +50,16 @@ pub(crate) fn field<const N: usize>(bytes: &[u8], offset: usize) -> &[u8; N] {
 pub(crate) fn xor_into(out: &mut [u8], mask: &[u8]) {
     for (byte, mask) in out.iter_mut().zip(mask) {
         *byte ^= mask;
+    }
+}
+
+/// Calls `check` with every tier, sizes of a batch for which every backend has a kernel of its own,
+/// and every lane of them.
+#[cfg(test)]
+pub(crate) fn for_every_lane(mut check: impl FnMut(tier::Tier, usize, usize)) {
+    for tier in tier::Tier::all() {
+        for batch in [1, 8, 16, 32] {
+            (0..batch).for_each(|lane| check(tier, batch, lane));
+        }
     }
 }

@@ -130,25 +130,29 @@ mod tests {
 
     #[test]
     fn batches_of_every_size_give_what_blocks_alone_give() {
-        for count in 0..=2 * GROUP + 1 {
-            let mut alone = random_blocks(count, 100);
-            let mut together = alone.clone();
-            alone.chunks_mut(1).for_each(|block| encrypt(Tier::SERIAL, jobs(block)));
-            encrypt(Tier::SERIAL, jobs(&mut together));
-            assert_eq!(alone, together);
-            decrypt(Tier::SERIAL, jobs(&mut together));
-            assert_eq!(together, random_blocks(count, 100));
+        for tier in Tier::all() {
+            for count in 0..=2 * GROUP + 1 {
+                let mut alone = random_blocks(count, 100);
+                let mut together = alone.clone();
+                alone.chunks_mut(1).for_each(|block| encrypt(Tier::SERIAL, jobs(block)));
+                encrypt(tier, jobs(&mut together));
+                assert_eq!(alone, together);
+                decrypt(tier, jobs(&mut together));
+                assert_eq!(together, random_blocks(count, 100));
+            }
         }
     }
 
     #[test]
     fn decryption_undoes_encryption_at_every_length() {
-        for bytes in [33, 63, 64, 65, 95, 96, 97, 160, 161, 1024] {
-            let mut blocks = random_blocks(3, bytes);
-            encrypt(Tier::SERIAL, jobs(&mut blocks));
-            assert_ne!(blocks, random_blocks(3, bytes));
-            decrypt(Tier::SERIAL, jobs(&mut blocks));
-            assert_eq!(blocks, random_blocks(3, bytes));
+        for tier in Tier::all() {
+            for bytes in [33, 63, 64, 65, 95, 96, 97, 160, 161, 1024, 2048] {
+                let mut blocks = random_blocks(3, bytes);
+                encrypt(tier, jobs(&mut blocks));
+                assert_ne!(blocks, random_blocks(3, bytes));
+                decrypt(Tier::SERIAL, jobs(&mut blocks));
+                assert_eq!(blocks, random_blocks(3, bytes));
+            }
         }
     }
 

@@ -45,7 +45,7 @@ pub fn hmac_each<'a, const K: usize>(
     const { assert!(K <= BLOCK_BYTES, "RFC 2104, section 2: a longer key is hashed first") };
     let jobs = jobs.map(|(key, message, tag)| (&key[..], message, tag));
     #[cfg(target_arch = "x86_64")]
-    if let Some(proof) = super::lanes::Avx512::of(tier) {
+    if let Some(proof) = super::vectors::Avx512::of(tier) {
         return avx512::hmac_each(proof, jobs);
     }
     for (key, message, tag) in jobs {
@@ -78,7 +78,7 @@ impl<const N: usize> Hkdf<N> {
     ) {
         let jobs = jobs.map(|(secret, keys)| (&secret[..], &mut keys[..]));
         #[cfg(target_arch = "x86_64")]
-        if let Some(proof) = super::lanes::Avx512::of(tier) {
+        if let Some(proof) = super::vectors::Avx512::of(tier) {
             return avx512::derive(proof, &self.constants, jobs);
         }
         for (secret, keys) in jobs {
@@ -99,38 +99,93 @@ impl<const N: usize> std::fmt::Debug for Hkdf<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::for_every_lane;
     use data_encoding::HEXLOWER;
-    use std::iter::once;
 
-    /// RFC 4231, test cases 1 and 3.
-    #[test]
-    fn both_hmacs_are_those_of_rfc_4231() {
-        let first = "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7";
-        let third = "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe";
-        let mut tags = [[0; 32]; 2];
-        let [one, three] = &mut tags;
-        let jobs = [(&[0x0b; 20], &b"Hi There"[..], one), (&[0xaa; 20], &[0xdd; 50], three)];
-        hmac_each(Tier::SERIAL, jobs.into_iter());
-        assert_eq!(tags.map(|tag| HEXLOWER.encode(&tag)), [first, third]);
-        assert_eq!(HEXLOWER.encode(&hmac(&[0x0b; 20], &[b"Hi ", b"There"])), first);
-        assert_eq!(HEXLOWER.encode(&hmac(&[0xaa; 20], &[&[0xdd; 50]])), third);
+    /// Known answers (key, message, tag): RFC 4231, test cases 1 to 4; 6 and 7 have longer keys.
+    const MACS: [(&[u8], &[u8], &str); 4] = [
+        (
+            &[0x0b; 20],
+            b"Hi There",
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+        ),
+        (
+            b"Jefe",
+            b"what do ya want for nothing?",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        (
+            &[0xaa; 20],
+            &[0xdd; 50],
+            "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+        ),
+        (
+            &[
+                1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
+                24, 25,
+            ],
+            &[0xcd; 50],
+            "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+        ),
+    ];
+
+    /// The tag from lane `lane` of `batch`, whose other lanes have other keys and messages.
+    fn tag_in_lane(tier: Tier, batch: usize, lane: usize, key: &[u8], message: &[u8]) -> [u8; 32] {
+        let mut jobs = vec![([0x5c; BLOCK_BYTES], vec![0x36; message.len()], [0; 32]); batch];
+        // A shorter key is one with zeros behind it.
+        jobs[lane].0.fill(0);
+        jobs[lane].0[..key.len()].copy_from_slice(key);
+        jobs[lane].1.copy_from_slice(message);
+        hmac_each(tier, jobs.iter_mut().map(|(key, message, tag)| (&*key, &message[..], tag)));
+        jobs[lane].2
     }
 
-    /// RFC 5869, A.1 and A.3.
+    #[test]
+    fn both_hmacs_are_those_of_rfc_4231() {
+        for (key, message, expected) in MACS {
+            assert_eq!(HEXLOWER.encode(&hmac(key, &[message])), expected);
+            let (front, back) = message.split_at(3);
+            assert_eq!(HEXLOWER.encode(&hmac(key, &[front, back])), expected);
+            for_every_lane(|tier, batch, lane| {
+                let tag = tag_in_lane(tier, batch, lane, key, message);
+                assert_eq!(HEXLOWER.encode(&tag), expected, "{tier:?} {batch} {lane}");
+            });
+        }
+    }
+
+    /// Fills keys from the secret in lane `lane` of `batch`, whose other lanes have another.
+    #[track_caller]
+    fn assert_derived<const K: usize, const N: usize>(
+        (salt, info, secret): (&[u8], &[u8], [u8; K]),
+        expected: &str,
+    ) {
+        let hkdf = Hkdf::<N>::new(salt, info);
+        for_every_lane(|tier, batch, lane| {
+            let mut jobs = vec![([0x5c; K], [0; N]); batch];
+            jobs[lane].0 = secret;
+            hkdf.derive(tier, jobs.iter_mut().map(|(secret, keys)| (&*secret, keys)));
+            assert_eq!(HEXLOWER.encode(&jobs[lane].1), expected, "{tier:?} {batch} {lane}");
+        });
+    }
+
+    /// So many bytes that count up from `first`.
+    fn counting<const N: usize>(first: u8) -> [u8; N] {
+        std::array::from_fn(|index| first + u8::try_from(index).unwrap())
+    }
+
+    /// RFC 5869, A.1, A.2 but for its salt, which is longer than a block, and A.3.
     #[test]
     fn derived_keys_are_those_of_rfc_5869() {
-        let secret = [0x0b; 22];
-        let salt: [u8; 13] = std::array::from_fn(|index| u8::try_from(index).unwrap());
-        let info = &[0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9];
-        let mut keys = [0; 42];
-        Hkdf::new(&salt, info).derive(Tier::SERIAL, once((&secret, &mut keys)));
-        let basic = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf\
-                     34007208d5b887185865";
-        assert_eq!(HEXLOWER.encode(&keys), basic);
-        Hkdf::new(b"", b"").derive(Tier::SERIAL, once((&secret, &mut keys)));
-        let no_salt = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d\
-                       9d201395faa4b61a96c8";
-        assert_eq!(HEXLOWER.encode(&keys), no_salt);
+        assert_derived::<22, 42>(
+            (&counting::<13>(0), &counting::<10>(0xf0), [0x0b; 22]),
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf\
+             34007208d5b887185865",
+        );
+        assert_derived::<22, 42>(
+            (b"", b"", [0x0b; 22]),
+            "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d\
+             9d201395faa4b61a96c8",
+        );
     }
 
     /// FIPS 180-2, B.1.

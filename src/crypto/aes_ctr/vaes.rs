@@ -3,8 +3,8 @@
 
 #![allow(unsafe_code)]
 
-use crate::crypto::lanes::{Avx512, VECTOR_BYTES, Vector, load, store};
 use crate::crypto::tier::Tier;
+use crate::crypto::vectors::{Avx512, VECTOR_BYTES, Vector, load, store};
 use std::arch::x86_64::*;
 
 /// Vectors that go through the rounds together, so that none waits for the other.
@@ -92,4 +92,28 @@ fn next_key<const CONSTANT: i32>(key: __m128i) -> __m128i {
 fn swap_bytes(words: Vector) -> Vector {
     let order = _mm_set_epi8(8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
     _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(order))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::tier::Name;
+    use data_encoding::HEXLOWER;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,aes")]
+    fn last_round_key(key: &[u8; 16], out: &mut [u8; VECTOR_BYTES]) {
+        store(out, round_keys(key)[ROUNDS]);
+    }
+
+    /// FIPS 197, A.1.
+    #[test]
+    fn the_last_round_key_is_that_of_fips_197() {
+        let Some(Vaes(())) = Tier::of(Name::Avx512).and_then(Vaes::of) else { return };
+        let mut key = [0; 16];
+        HEXLOWER.decode_mut(b"2b7e151628aed2a6abf7158809cf4f3c", &mut key).unwrap();
+        let mut last = [0; VECTOR_BYTES];
+        // SAFETY: the machine has the features.
+        unsafe { last_round_key(&key, &mut last) };
+        assert_eq!(HEXLOWER.encode(&last), "d014f9a8c9ee2589e13f0cc8b6630ca6".repeat(4));
+    }
 }

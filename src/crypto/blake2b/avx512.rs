@@ -7,10 +7,10 @@
 
 use super::{Job, serial};
 use crate::crypto::for_groups;
-use crate::crypto::lanes::wide::{
+use crate::crypto::vectors::wide::{
     Wide, add_u64 as add, rotate_right_u64 as ror, splat_u64 as splat, splats_u64 as splats, xor,
 };
-use crate::crypto::lanes::{Avx512, VECTOR_BYTES, load_u64, store_u64};
+use crate::crypto::vectors::{Avx512, VECTOR_BYTES, load_u64, store_u64};
 use arrayvec::ArrayVec;
 
 const BLOCK_BYTES: usize = 128;

@@ -6,10 +6,10 @@
 #![allow(unsafe_code)]
 
 use crate::crypto::for_groups;
-use crate::crypto::lanes::wide::{
+use crate::crypto::vectors::wide::{
     Wide, add_u32 as add, rotate_left_u32 as rol, splat_u32 as splat, splats_u32 as splats, xor,
 };
-use crate::crypto::lanes::{Avx512, VECTOR_BYTES, load, store, transpose_u32};
+use crate::crypto::vectors::{Avx512, VECTOR_BYTES, load, store, transpose_u32};
 use std::arch::x86_64::*;
 
 /// Blocks of 64 bytes, each as long as a vector.

@@ -6,12 +6,12 @@ mod compression;
 
 use super::constants::{
     self, BLOCK_BYTES, Constants, DIGEST_BYTES, END, Expansion, INITIAL, INNER_PAD, LENGTH_BYTES,
-    OUTER_PAD, bits_behind_key,
+    OUTER_PAD, length_behind_key,
 };
 use super::{MacJob, scalar};
 use crate::crypto::for_groups;
-use crate::crypto::lanes::wide::{splat_u32 as splat, splats_u32 as splats, xor};
-use crate::crypto::lanes::{Avx512, Vector, load_u32, store_u32};
+use crate::crypto::vectors::wide::{Wide, splat_u32 as splat, splats_u32 as splats, xor};
+use crate::crypto::vectors::{Avx512, Vector, load_u32, store_u32};
 use arrayvec::ArrayVec;
 use compression::{State, Words, compress, compress_scheduled};
 use std::arch::x86_64::*;
@@ -139,9 +139,7 @@ impl<const G: usize> Keyed<G> {
                 block[place] = xor(block[place], splat(u32::from(END) << (24 - 8 * byte)));
             }
             if start + BLOCK_BYTES >= padded_bytes {
-                let bits = bits_behind_key(bytes);
-                block[14] = splat((bits >> 32) as u32);
-                block[15] = splat(bits as u32);
+                block[14..].copy_from_slice(&length_words(bytes));
             }
             compress(&mut state, &mut block);
         }
@@ -170,7 +168,7 @@ impl<const G: usize> Keyed<G> {
     fn finish(&self, inner: &State<G>) -> State<G> {
         let mut block = beside_zeros(inner);
         block[8] = splat(u32::from_be_bytes([END, 0, 0, 0]));
-        block[15] = splat(bits_behind_key(DIGEST_BYTES) as u32);
+        block[14..].copy_from_slice(&length_words(DIGEST_BYTES));
         let mut state = self.outer;
         compress(&mut state, &mut block);
         state
@@ -197,6 +195,14 @@ fn beside_zeros<const G: usize>(words: &State<G>) -> Words<G> {
     let mut block = [splat(0); 16];
     block[..8].copy_from_slice(words);
     block
+}
+
+/// The last two words of what follows a key's block and so many bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn length_words<const G: usize>(message_bytes: usize) -> [Wide<G>; 2] {
+    let [a, b, c, d, e, f, g, h] = length_behind_key(message_bytes);
+    splats(&[u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])])
 }
 
 /// The words of a hash have the byte order of the network.

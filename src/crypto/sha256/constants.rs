@@ -26,9 +26,10 @@ pub(super) const LENGTH_BYTES: usize = size_of::<u64>();
 pub(super) const INNER_PAD: u8 = 0x36;
 pub(super) const OUTER_PAD: u8 = 0x5c;
 
-/// Bits of a message of so many bytes behind a key's block.
-pub(super) const fn bits_behind_key(message_bytes: usize) -> u64 {
-    8 * (BLOCK_BYTES + message_bytes) as u64
+/// How a message of so many bytes behind a key's block tells its length.
+pub(super) const fn length_behind_key(message_bytes: usize) -> [u8; LENGTH_BYTES] {
+    let bits = 8 * (BLOCK_BYTES + message_bytes) as u64;
+    bits.to_be_bytes()
 }
 
 /// The states of HMAC's two hashes behind the key's block.
@@ -95,11 +96,11 @@ impl Expansion {
 
 /// FIPS 180-4, 5.1.1: the blocks of `message`, which stands behind a key's block.
 fn padded(mut message: Vec<u8>) -> Box<[Block]> {
-    let bits = bits_behind_key(message.len());
+    let length = length_behind_key(message.len());
     message.push(END);
     message.resize((message.len() + LENGTH_BYTES).next_multiple_of(BLOCK_BYTES), 0);
     let length_offset = message.len() - LENGTH_BYTES;
-    message[length_offset..].copy_from_slice(&bits.to_be_bytes());
+    message[length_offset..].copy_from_slice(&length);
     message.as_chunks().0.into()
 }
 

@@ -6,7 +6,7 @@
 
 use super::constants::{
     BLOCK_BYTES, Block, Constants, DIGEST_BYTES, END, Expansion, Keyed, LENGTH_BYTES, State,
-    bits_behind_key,
+    length_behind_key,
 };
 use sha2::block_api::compress256;
 use std::slice::from_ref;
@@ -61,7 +61,7 @@ impl Hmac {
             compress256(&mut self.state, from_ref(&self.block));
             self.block = [0; BLOCK_BYTES];
         }
-        self.block[LENGTH_OFFSET..].copy_from_slice(&bits_behind_key(bytes).to_be_bytes());
+        self.block[LENGTH_OFFSET..].copy_from_slice(&length_behind_key(bytes));
         compress256(&mut self.state, from_ref(&self.block));
     }
 

@@ -4,11 +4,11 @@
 //! It has a form for any block and one for a block that is known before. Each is a function of its
 //! own and loops where it can: together they stay in the instruction cache.
 
-use crate::crypto::lanes::wide::{
+use crate::crypto::sha256::constants::{ROUND_CONSTANTS, Schedule};
+use crate::crypto::vectors::wide::{
     Wide, add_u32 as add, rotate_right_u32 as ror, shift_right_u32 as shr, splat_u32 as splat,
     ternary,
 };
-use crate::crypto::sha256::constants::{ROUND_CONSTANTS, Schedule};
 
 /// The words of `16 * G` hashes between two blocks.
 pub(super) type State<const G: usize> = [Wide<G>; 8];
