@@ -102,8 +102,9 @@ mod tests {
     use crate::crypto::for_every_lane;
     use data_encoding::HEXLOWER;
 
-    /// Known answers (key, message, tag): RFC 4231, test cases 1 to 4; 6 and 7 have longer keys.
-    const MACS: [(&[u8], &[u8], &str); 4] = [
+    /// Known answers (key, message, tag): RFC 4231, test cases 1 to 5, of which the last has
+    /// half a tag; 6 and 7 have longer keys.
+    const MACS: [(&[u8], &[u8], &str); 5] = [
         (
             &[0x0b; 20],
             b"Hi There",
@@ -127,6 +128,7 @@ mod tests {
             &[0xcd; 50],
             "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
         ),
+        (&[0x0c; 20], b"Test With Truncation", "a3b6167473100ee06e0c796c2955552b"),
     ];
 
     /// The tag from lane `lane` of `batch`, whose other lanes have other keys and messages.
@@ -143,17 +145,18 @@ mod tests {
     #[test]
     fn both_hmacs_are_those_of_rfc_4231() {
         for (key, message, expected) in MACS {
-            assert_eq!(HEXLOWER.encode(&hmac(key, &[message])), expected);
             let (front, back) = message.split_at(3);
-            assert_eq!(HEXLOWER.encode(&hmac(key, &[front, back])), expected);
+            assert!(HEXLOWER.encode(&hmac(key, &[message])).starts_with(expected));
+            assert!(HEXLOWER.encode(&hmac(key, &[front, back])).starts_with(expected));
             for_every_lane(|tier, batch, lane| {
                 let tag = tag_in_lane(tier, batch, lane, key, message);
-                assert_eq!(HEXLOWER.encode(&tag), expected, "{tier:?} {batch} {lane}");
+                let is_known = HEXLOWER.encode(&tag).starts_with(expected);
+                assert!(is_known, "{tier:?} {batch} {lane}");
             });
         }
     }
 
-    /// Fills keys from the secret in lane `lane` of `batch`, whose other lanes have another.
+    /// The keys from `secret` are the expected ones in every lane; the others have another secret.
     #[track_caller]
     fn assert_derived<const K: usize, const N: usize>(
         (salt, info, secret): (&[u8], &[u8], [u8; K]),
