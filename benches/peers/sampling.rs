@@ -126,7 +126,7 @@ fn fastest_unit(side: &mut dyn Work) -> f64 {
 /// A fixed job that tells how fast the machine is at this moment: HKDF of 32 bytes to 288, by the
 /// reference, for one packet.
 struct Marker {
-    hkdf: Hkdf,
+    hkdf: Hkdf<288>,
     keys: [u8; 288],
 }
 
