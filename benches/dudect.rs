@@ -14,7 +14,7 @@ mod ticks;
 #[path = "dudect/welch.rs"]
 mod welch;
 
-use clap::Parser;
+use clap::{Parser, value_parser};
 use kernels::Kernel;
 use mixline::crypto::random::Rng;
 use mixline::crypto::tier::Tier;
@@ -33,7 +33,7 @@ struct Options {
     /// Only kernels whose name contains one of these.
     names: Vec<String>,
     /// Samples of each kernel.
-    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(50_000..))]
+    #[arg(long, default_value_t = 10_000_000, value_parser = value_parser!(u64).range(50_000..))]
     samples: u64,
     /// What cargo gives to every benchmark.
     #[arg(long, hide = true)]
