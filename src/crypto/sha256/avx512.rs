@@ -22,7 +22,7 @@ const LANES: usize = 16;
 /// Jobs of the vectors that go side by side.
 const JOBS_MAX: usize = 2 * LANES;
 /// So few messages are faster one by one: measured, the kernel takes as long for a vector of them
-/// as the SHA extensions for 7.7.
+/// as the SHA extensions for 7.
 const SCALAR_MESSAGES_MAX: usize = 7;
 /// The same of secrets, where the kernel gains from prepared schedules: as long as for 5.3.
 const SCALAR_SECRETS_MAX: usize = 5;
