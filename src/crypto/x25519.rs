@@ -1,13 +1,45 @@
 //! X25519 (RFC 7748): secrets, the points of a batch, products of scalars.
 //!
+//! One point by one, `serial` is the reference and `scalar` the fastest. By the batch there are
+//! kernels in eight lanes: the [`ladder`] for points that are multiplied once, and for those that
+//! are multiplied twice a table of each ([`comb`]). They are written over any kind of lanes.
+//!
 //! Low-order points are not refused here: the caller checks for the all-zero result, because only
 //! it knows whose fault that is.
 
+mod serial;
+mod scalar;
+mod symbol;
+mod words;
+mod digits;
+mod field;
+mod inverse;
+mod fraction;
+mod ladder;
+mod edwards;
+mod lift;
+mod comb;
+mod kernels;
+mod batch;
+mod prepared;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[doc(hidden)]
+pub mod portable;
+
 use super::random::Rng;
-use super::tier::Tier;
-use curve25519_dalek::{MontgomeryPoint, Scalar, scalar::clamp_integer};
+use super::tier::{Name, Tier};
+use curve25519_dalek::{Scalar, scalar::clamp_integer};
+use prepared::Prepared;
+use subtle::{Choice, ConditionallySelectable};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// What the kernels of [`Name::Avx512`] run on; elsewhere that tier does not exist.
+#[cfg(target_arch = "x86_64")]
+use super::lanes::avx512::Avx512 as Vectors;
+#[cfg(not(target_arch = "x86_64"))]
+use portable::Vectors;
 
 /// A u-coordinate, little-endian.
 pub type Point = [u8; 32];
@@ -46,7 +78,7 @@ impl Secret {
 
     /// This secret times `point`; all zero when the point has low order.
     pub fn multiply(&self, point: &Point) -> Point {
-        x25519_dalek::x25519(self.0, *point)
+        serial::multiply(&self.0, point)
     }
 }
 
@@ -56,27 +88,61 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// For each job (scalar, point, product): multiplies the point, on the curve or its twist, by the
+/// clamped scalar.
+pub fn multiply_each<'a>(
+    tier: Tier,
+    jobs: impl Iterator<Item = (&'a [u8; 32], &'a Point, &'a mut Point)>,
+) {
+    match tier.name() {
+        Name::Serial => one_by_one(serial::multiply, jobs),
+        Name::Scalar => one_by_one(scalar::multiply, jobs),
+        Name::Avx512 => batch::multiply_each::<Vectors>(jobs),
+    }
+}
+
+fn one_by_one<'a>(
+    multiply: impl Fn(&[u8; 32], &Point) -> Point,
+    jobs: impl Iterator<Item = (&'a [u8; 32], &'a Point, &'a mut Point)>,
+) {
+    for (scalar, point, product) in jobs {
+        *product = multiply(scalar, point);
+    }
+}
+
 /// The points of one batch, each of which is multiplied twice: by a node's secret, then by the
 /// blinding factor that this gave.
 ///
-/// They have an owner, instead of being an argument, so that a backend may keep between the two
-/// multiplications what it computed of a point (its chain of doublings is half of the work).
+/// They have an owner, instead of being an argument, because half of the work can be done of the
+/// point alone, and once.
 #[derive(Debug)]
-pub struct Points {
-    #[expect(dead_code, reason = "one backend")]
-    tier: Tier,
-    points: Box<[Point]>,
+pub struct Points(Backend);
+
+#[derive(Debug)]
+enum Backend {
+    Serial(Box<[Point]>),
+    Scalar(Box<[Point]>),
+    Avx512(Prepared),
+    Portable(Prepared),
 }
 
 impl Points {
     /// Room for `lanes` points.
     pub fn new(tier: Tier, lanes: usize) -> Self {
-        Points { tier, points: vec![[0; 32]; lanes].into() }
+        let points = vec![[0; 32]; lanes].into();
+        Points(match tier.name() {
+            Name::Serial => Backend::Serial(points),
+            Name::Scalar => Backend::Scalar(points),
+            Name::Avx512 => Backend::Avx512(Prepared::new(lanes)),
+        })
     }
 
     /// Puts `point` into `lane`.
     pub fn load(&mut self, lane: usize, point: &Point) {
-        self.points[lane] = *point;
+        match &mut self.0 {
+            Backend::Serial(points) | Backend::Scalar(points) => points[lane] = *point,
+            Backend::Avx512(prepared) | Backend::Portable(prepared) => prepared.load(lane, point),
+        }
     }
 
     /// For each job (lane, scalar, product): multiplies the lane's point by the clamped scalar.
@@ -85,14 +151,21 @@ impl Points {
         &mut self,
         jobs: impl Iterator<Item = (usize, &'a [u8; 32], &'a mut Point)>,
     ) {
-        for (lane, scalar, product) in jobs {
-            *product = x25519_dalek::x25519(*scalar, self.points[lane]);
+        match &mut self.0 {
+            Backend::Serial(points) => one_by_one(serial::multiply, of_lanes(points, jobs)),
+            Backend::Scalar(points) => one_by_one(scalar::multiply, of_lanes(points, jobs)),
+            Backend::Avx512(prepared) => prepared.multiply::<Vectors>(jobs),
+            Backend::Portable(prepared) => prepared.multiply::<portable::Vectors>(jobs),
         }
     }
 
     /// Whether the lane's point, which has been multiplied, lies on the curve and not on its twist.
     pub fn is_on_curve(&self, lane: usize) -> bool {
-        MontgomeryPoint(self.points[lane]).to_edwards(0).is_some()
+        match &self.0 {
+            Backend::Serial(points) => serial::is_on_curve(&points[lane]),
+            Backend::Scalar(points) => symbol::is_on_curve(&points[lane]),
+            Backend::Avx512(prepared) | Backend::Portable(prepared) => prepared.is_on_curve(lane),
+        }
     }
 
     /// As [`Points::multiply`], of points that have been multiplied already.
@@ -104,6 +177,14 @@ impl Points {
     }
 }
 
+/// Jobs with the points of their lanes.
+fn of_lanes<'p, 'a: 'p>(
+    points: &'p [Point],
+    jobs: impl Iterator<Item = (usize, &'a [u8; 32], &'a mut Point)>,
+) -> impl Iterator<Item = (&'p [u8; 32], &'p Point, &'p mut Point)> {
+    jobs.map(|(lane, scalar, product)| (scalar, &points[lane], product))
+}
+
 /// A product of clamped scalars: multiplies a point by all of them at the price of one.
 ///
 /// A sender's secret for a hop is that hop's key times its own scalar times every earlier blinding
@@ -112,7 +193,10 @@ impl Points {
 /// so the result is the same for every point on the curve. (On its twist, which has another order,
 /// it is not: no honest key lies there.)
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub struct Product(Scalar);
+pub struct Product {
+    eighth: Scalar,
+    clamped: [u8; 32],
+}
 
 impl Product {
     /// The product of one scalar.
@@ -124,46 +208,46 @@ impl Product {
             *byte = *byte >> 3 | carry;
             carry = low;
         }
-        let product = Product(Scalar::from_bytes_mod_order(clamped));
-        clamped.zeroize();
+        let mut product = Product { eighth: Scalar::from_bytes_mod_order(clamped), clamped };
+        product.clamp();
         product
     }
 
     /// Takes in one more scalar.
     pub fn include(&mut self, scalar: &[u8; 32]) {
         let mut factor = Scalar::from_bytes_mod_order(clamp_integer(*scalar));
-        self.0 *= factor;
+        self.eighth *= factor;
         factor.zeroize();
+        self.clamp();
     }
 
     /// The product times `point`; all zero when the point has low order.
     pub fn multiply(&self, point: &Point) -> Point {
-        let bytes = self.0.as_bytes();
-        let bits = (0..253).rev().map(|bit| bytes[bit / 8] >> (bit % 8) & 1 == 1);
-        let eightfold = bits.chain([false; 3]);
-        MontgomeryPoint(*point).mul_bits_be(eightfold).to_bytes()
+        serial::multiply(&self.clamped, point)
     }
-}
 
-/// For each job (scalar, point, product): multiplies the point, on the curve or its twist, by the
-/// clamped scalar.
-pub fn multiply_each<'a>(
-    _tier: Tier,
-    jobs: impl Iterator<Item = (&'a [u8; 32], &'a Point, &'a mut Point)>,
-) {
-    for (scalar, point, product) in jobs {
-        *product = x25519_dalek::x25519(*scalar, *point);
+    /// Finds a clamped scalar that does the same: 8t or 8 (l - t), since a point and its negative
+    /// have the same u-coordinate. One of the two has bit 254 set and is below 2^255, unless t is
+    /// within 2^125 of 0 or l, which is as likely as to guess a key.
+    fn clamp(&mut self) {
+        let top = self.eighth.as_bytes()[31];
+        let is_large = Choice::from((top >> 3 | top >> 4) & 1);
+        let mut eighth = Scalar::conditional_select(&-self.eighth, &self.eighth, is_large);
+        let mut carry = 0;
+        for (byte, eighth) in self.clamped.iter_mut().zip(eighth.as_bytes()) {
+            *byte = eighth << 3 | carry;
+            carry = eighth >> 5;
+        }
+        eighth.zeroize();
     }
 }
 
 /// For each job (scalars, point, product): as [`Product::multiply`].
 pub fn multiply_products<'a>(
-    _tier: Tier,
+    tier: Tier,
     jobs: impl Iterator<Item = (&'a Product, &'a Point, &'a mut Point)>,
 ) {
-    for (scalars, point, product) in jobs {
-        *product = scalars.multiply(point);
-    }
+    multiply_each(tier, jobs.map(|(scalars, point, product)| (&scalars.clamped, point, product)));
 }
 
 impl std::fmt::Debug for Product {
