@@ -26,6 +26,8 @@ mod prepared;
 mod avx512;
 #[doc(hidden)]
 pub mod portable;
+#[cfg(test)]
+mod by_hand;
 
 use super::random::Rng;
 use super::tier::{Name, Tier};

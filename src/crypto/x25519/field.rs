@@ -291,3 +291,117 @@ fn fold<L: Lanes>(mut columns: [L; 2 * LIMBS]) -> Sum<L> {
     limbs.iter().for_each(|limb| limb.bound(PRODUCT_LIMIT));
     Sum(limbs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::lanes::portable::Portable;
+    use crate::crypto::lanes::{LANES, Row};
+    use crate::crypto::random::Rng;
+    use crate::crypto::x25519::by_hand;
+
+    type Checked = Portable<true>;
+
+    /// The number below p in the first lane; all lanes are alike.
+    fn number(factor: Factor<Checked>) -> [u64; 4] {
+        factor.to_words().map(|words| {
+            let mut row = Row::default();
+            words.store(&mut row);
+            assert_eq!(row.0, [row.0[0]; LANES]);
+            row.0[0]
+        })
+    }
+
+    fn factor(number: &[u64; 4]) -> Factor<Checked> {
+        Factor::from_words(number.map(Checked::splat))
+    }
+
+    /// Numbers mod p at the edges of it and of limbs, and any.
+    fn numbers() -> Vec<[u64; 4]> {
+        let mut rng = Rng::from_seed([1; 32]);
+        let p = by_hand::P;
+        let mut numbers = vec![[0; 4], [1, 0, 0, 0], [p[0] - 1, p[1], p[2], p[3]]];
+        numbers.push([u64::MAX, u64::MAX, u64::MAX, u64::MAX >> 2]);
+        for limb in 1..5 {
+            let (word, bit) = (52 * limb / 64, 52 * limb % 64);
+            let mut edge = [0; 4];
+            edge[word] = 1 << bit;
+            numbers.push(edge);
+            numbers.push(by_hand::difference(&edge, &[1, 0, 0, 0]));
+        }
+        for _ in 0..20 {
+            numbers.push(std::array::from_fn(|k| rng.next_u64() >> (2 * u32::from(k == 3))));
+        }
+        numbers
+    }
+
+    /// A factor with the largest limbs that carrying can leave, and garbage above them.
+    fn largest() -> Factor<Checked> {
+        let mut limbs = [Checked::splat(u64::MAX); LIMBS];
+        limbs[4] = Checked::splat(TOP_LIMIT - 1);
+        Factor(limbs)
+    }
+
+    #[test]
+    fn arithmetic_agrees_with_that_by_hand() {
+        for a in numbers() {
+            for b in numbers() {
+                let (x, y) = (factor(&a), factor(&b));
+                assert_eq!(number(x.multiply(&y).carry()), by_hand::product(&a, &b));
+                assert_eq!(number(x.sum().add(&y.sum()).carry()), by_hand::sum(&a, &b));
+                let difference = x.sum().sub(&y.sum()).carry();
+                assert_eq!(number(difference), by_hand::difference(&a, &b));
+                let scaled = by_hand::product(&b, &[A24, 0, 0, 0]);
+                let sum = x.sum().add_a24_times(&y).carry();
+                assert_eq!(number(sum), by_hand::sum(&a, &scaled));
+            }
+            assert_eq!(number(factor(&a).square().carry()), by_hand::product(&a, &a));
+            assert_eq!(factor(&a).sum().zeros() == Mask::MAX, a == [0; 4]);
+        }
+    }
+
+    #[test]
+    fn numbers_from_p_on_are_reduced_and_bit_255_is_ignored() {
+        for above in 0..19 {
+            let words = [by_hand::P[0] + above, u64::MAX, u64::MAX, u64::MAX];
+            assert_eq!(number(factor(&words)), [above, 0, 0, 0]);
+        }
+    }
+
+    /// What every bound asserts is asserted here, of the largest limbs there can be.
+    #[test]
+    fn the_largest_limbs_stay_within_their_bounds() {
+        let largest = largest();
+        let product = largest.multiply(&largest);
+        assert_eq!(number(product.carry()), number(largest.square().carry()));
+        let sums = Sum([Checked::splat(2 * PRODUCT_LIMIT - 1); LIMBS]);
+        let difference = Sum([Checked::splat(0); LIMBS]).sub(&sums);
+        let back = difference.add(&sums).carry();
+        assert_eq!(number(back), [0; 4]);
+        let carried = Sum([Checked::splat(SUM_LIMIT - 1); LIMBS]).carry();
+        carried.multiply(&carried).add_a24_times(&largest).carry();
+    }
+
+    /// The deepest chain of sums in the formulas: f of a doubling, and e of a ladder's step.
+    #[test]
+    fn the_formulas_stay_within_what_can_be_carried() {
+        let product = Sum([Checked::splat(PRODUCT_LIMIT - 1); LIMBS]);
+        let zero = Sum([Checked::splat(0); LIMBS]);
+        let doubled = product.add(&product);
+        doubled.sub(&zero).add(&doubled).carry();
+        product.sub(&zero).add(&doubled).carry();
+    }
+
+    #[test]
+    #[should_panic(expected = "is not below")]
+    fn a_limb_beyond_its_bound_is_found() {
+        Sum([Checked::splat(SUM_LIMIT); LIMBS]).carry();
+    }
+
+    #[test]
+    #[should_panic(expected = "is not below")]
+    fn a_subtrahend_beyond_its_bound_is_found() {
+        let sums = Sum([Checked::splat(2 * PRODUCT_LIMIT); LIMBS]);
+        Sum([Checked::splat(0); LIMBS]).sub(&sums);
+    }
+}

@@ -183,63 +183,19 @@ fn words_of(number: &Number) -> [u64; 4] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::inverse;
     use crate::crypto::random::Rng;
-    use curve25519_dalek::MontgomeryPoint;
-
-    /// 1 / u is the u-coordinate of the sum of the point at u and that at 0, of order two. As the
-    /// reference shows no inverse of field elements, products are computed by hand.
-    fn times(a: &[u64; 4], b: &[u64; 4]) -> [u64; 4] {
-        let mut total = [0_u64; 4];
-        for bit in (0..256).rev() {
-            total = plus(&total, &total);
-            if b[bit / 64] >> (bit % 64) & 1 == 1 {
-                total = plus(&total, a);
-            }
-        }
-        total
-    }
-
-    fn plus(a: &[u64; 4], b: &[u64; 4]) -> [u64; 4] {
-        let mut sum = [0; 4];
-        let mut carry = false;
-        for k in 0..4 {
-            (sum[k], carry) = a[k].carrying_add_by_hand(b[k], carry);
-        }
-        let _ = MontgomeryPoint::default();
-        let p = [0_u64.wrapping_sub(19), u64::MAX, u64::MAX, u64::MAX >> 1];
-        if sum.iter().rev().ge(p.iter().rev()) {
-            let mut borrow = false;
-            for k in 0..4 {
-                let (less, first) = sum[k].overflowing_sub(p[k]);
-                let (less, second) = less.overflowing_sub(u64::from(borrow));
-                (sum[k], borrow) = (less, first | second);
-            }
-        }
-        sum
-    }
-
-    trait ByHand {
-        fn carrying_add_by_hand(self, other: Self, carry: bool) -> (u64, bool);
-    }
-
-    impl ByHand for u64 {
-        fn carrying_add_by_hand(self, other: u64, carry: bool) -> (u64, bool) {
-            let (sum, first) = self.overflowing_add(other);
-            let (sum, second) = sum.overflowing_add(u64::from(carry));
-            (sum, first | second)
-        }
-    }
+    use crate::crypto::x25519::by_hand::{P, product};
 
     #[test]
     fn a_number_times_its_inverse_is_one() {
         let mut rng = Rng::from_seed([1; 32]);
         for small in 1..100 {
-            assert_eq!(times(&[small, 0, 0, 0], &inverse(&[small, 0, 0, 0])), [1, 0, 0, 0]);
-            let large = [0_u64.wrapping_sub(19 + small), u64::MAX, u64::MAX, u64::MAX >> 1];
-            assert_eq!(times(&large, &inverse(&large)), [1, 0, 0, 0]);
+            let near_p = [P[0] - small, P[1], P[2], P[3]];
             let any = std::array::from_fn(|k| rng.next_u64() >> u32::from(k == 3));
-            assert_eq!(times(&any, &inverse(&any)), [1, 0, 0, 0]);
+            for number in [[small, 0, 0, 0], [0, 0, 0, small], near_p, any] {
+                assert_eq!(product(&number, &inverse(&number)), [1, 0, 0, 0], "{number:x?}");
+            }
         }
     }
 

@@ -131,3 +131,23 @@ fn squares<L: Lanes>((a, times): (&Elements<L>, u32)) -> Elements<L> {
     }
     squares
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::x25519::by_hand::{difference, product};
+
+    /// The number with these limbs.
+    fn number(limbs: &[u64; LIMBS]) -> [u64; 4] {
+        let [a, b, c, d, e] = *limbs;
+        [a | b << 52, b >> 12 | c << 40, c >> 24 | d << 28, d >> 36 | e << 16]
+    }
+
+    #[test]
+    fn the_constants_are_the_roots_that_they_are_said_to_be() {
+        for (root, square) in [(&ROOT_OF_MINUS_ONE, 1), (&SCALE, A + 2)] {
+            let root = number(root);
+            assert_eq!(product(&root, &root), difference(&[0; 4], &[square, 0, 0, 0]));
+        }
+    }
+}

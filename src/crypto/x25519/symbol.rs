@@ -115,9 +115,9 @@ fn shifted(a: &Number, bits: u32) -> Number {
 
 #[cfg(test)]
 mod tests {
-    use super::super::serial;
     use super::*;
     use crate::crypto::random::Rng;
+    use crate::crypto::x25519::serial;
 
     #[test]
     fn every_point_is_judged_as_the_reference_judges_it() {
