@@ -1,6 +1,7 @@
 //! Eight lanes in eight words, for machines and tools that know no AVX-512, and to check bounds.
 
 use super::{LANES, Lanes, Mask, Row};
+use std::hint::black_box;
 
 /// Eight words. With `CHECKED` (or debug assertions) every stated bound is asserted, and that no
 /// sum, difference or product leaves its word. No branch depends on a lane otherwise.
@@ -46,10 +47,11 @@ fn mask_of(bit: impl Fn(usize) -> u64) -> Mask {
     mask.to_le_bytes()[0]
 }
 
-/// All ones where `mask` has `lane`, else zero.
+/// All ones where `mask` has `lane`, else zero. The compiler must not see that there are but two
+/// cases: it would make a jump of the choice.
 #[inline(always)]
 fn ones(mask: Mask, lane: usize) -> u64 {
-    u64::from(mask >> lane & 1).wrapping_neg()
+    black_box(u64::from(mask >> lane & 1)).wrapping_neg()
 }
 
 #[inline(always)]
