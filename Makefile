@@ -16,7 +16,7 @@ FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 # Tests, demo and people use the release profile, so that everything is compiled once.
 # Some tests have hosts of their own, made with `ip`.
 # One runs the cryptography under valgrind.
-test: PACKAGES += iproute2 valgrind
+test: PACKAGES += iproute2 valgrind libc6-dbg
 test: needs
 	cargo test --release --locked
 

@@ -4,10 +4,10 @@ use super::draft::{self, Draft};
 use super::geometry::{HEADER_BYTES, HOPS_MAX};
 use super::header::Version;
 use super::{Destination, Geometry, Identifier, NodeAddress, payload};
-use crate::crypto::lioness;
 use crate::crypto::random::Rng;
 use crate::crypto::tier::Tier;
 use crate::crypto::x25519::Point;
+use crate::crypto::{lioness, wipe};
 use zeroize::Zeroizing;
 
 /// One hop of a path, as its sender sees it.
@@ -121,6 +121,7 @@ pub fn build_each(
         }
     }
     add_layers(tier, &mut payloads);
+    wipe::stack();
     drafts.iter().map(|draft| draft.error().map_or(Ok(()), Err)).collect()
 }
 

@@ -10,9 +10,9 @@ use super::draft::{self, Draft};
 use super::geometry::{HEADER_BYTES, HOPS_MAX};
 use super::payload::{self, Seed};
 use super::{Identifier, NodeAddress, Version};
-use crate::crypto::lioness;
 use crate::crypto::random::Rng;
 use crate::crypto::tier::Tier;
+use crate::crypto::{lioness, wipe};
 use arrayvec::ArrayVec;
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -98,6 +98,7 @@ impl Surb {
         for seed in self.seeds.iter().rev() {
             payload::add_layer(tier, &payload::seeded_key(tier, seed), delta);
         }
+        wipe::stack();
         Ok(self.first_hop)
     }
 }
@@ -132,6 +133,7 @@ impl Recovery {
             payload::add_layer(tier, &payload::seeded_key(tier, seed), payload);
         }
         payload::remove_layer(tier, &payload::seeded_key(tier, self.seeds.last()?), payload);
+        wipe::stack();
         payload::open(payload)
     }
 }
