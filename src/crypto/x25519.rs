@@ -1,8 +1,8 @@
 //! X25519 (RFC 7748): secrets, the points of a batch, products of scalars.
 //!
 //! One point by one, `serial` is the reference and `scalar` the fastest. By the batch there are
-//! kernels in eight lanes: the [`ladder`] for points that are multiplied once, and for those that
-//! are multiplied twice a table of each ([`comb`]). They are written over any kind of lanes.
+//! kernels in eight lanes: the `ladder` for points that are multiplied once, and for those that
+//! are multiplied twice a table of each (`comb`). They are written over any kind of lanes.
 //!
 //! Low-order points are not refused here: the caller checks for the all-zero result, because only
 //! it knows whose fault that is.

@@ -12,7 +12,7 @@
 //! The point and so the table are public; the digits are not. All entries are read for each, and
 //! masks choose among them.
 
-use super::edwards::{Cached, Projective};
+use super::edwards::{Cached, Extended, Projective};
 use super::field::{Factor, LIMBS};
 use super::fraction::Fraction;
 use super::words::Words;
@@ -22,16 +22,14 @@ use crate::crypto::lanes::{LANES, Lanes, Mask, Row};
 const PLACES: u32 = 64;
 /// Entries of the table: one for each choice of all signs but that of q3.
 const ENTRIES: usize = 8;
-/// Limbs of an entry.
-const ENTRY_LIMBS: usize = 4 * LIMBS;
 
 /// What the scalars' digits can call for of a point, in eight lanes.
 #[derive(Clone, Debug)]
-pub(super) struct Table([[Row; ENTRY_LIMBS]; ENTRIES]);
+pub(super) struct Table([[[Row; LIMBS]; 4]; ENTRIES]);
 
 impl Table {
     /// Room for a table.
-    pub(super) const EMPTY: Table = Table([[Row([0; LANES]); ENTRY_LIMBS]; ENTRIES]);
+    pub(super) const EMPTY: Table = Table([[[Row([0; LANES]); LIMBS]; 4]; ENTRIES]);
 
     /// Becomes the table of q = 8 `point`.
     ///
@@ -46,20 +44,34 @@ impl Table {
             }
             *tooth = point.extended();
         }
-        let mut sums = [teeth[3]; ENTRIES];
+        self.write(0, &teeth[3].factors);
         for (bit, tooth) in [teeth[2], teeth[1], teeth[0]].iter().enumerate() {
             let (tooth, half) = (tooth.cached(), 1 << bit);
             for entry in (0..2 * half).rev() {
                 let negative = if entry < half { Mask::MAX } else { 0 };
-                sums[entry] = sums[entry % half].add(&tooth, negative).extended();
+                let sum = Extended { factors: self.read(entry % half) };
+                self.write(entry, &sum.add(&tooth, negative).extended().factors);
             }
         }
-        for (entry, sum) in self.0.iter_mut().zip(&sums) {
-            for (row, limb) in
-                entry.iter_mut().zip(sum.cached().factors.iter().flat_map(Factor::limbs))
-            {
-                limb.store(row);
-            }
+        for entry in 0..ENTRIES {
+            let sum = Extended { factors: self.read::<L>(entry) };
+            self.write(entry, &sum.cached().factors);
+        }
+    }
+
+    #[inline(always)]
+    fn read<L: Lanes>(&self, entry: usize) -> [Factor<L>; 4] {
+        let mut factors = [Factor::zero(); 4];
+        for (factor, rows) in factors.iter_mut().zip(&self.0[entry]) {
+            *factor = Factor::load(rows);
+        }
+        factors
+    }
+
+    #[inline(always)]
+    fn write<L: Lanes>(&mut self, entry: usize, factors: &[Factor<L>; 4]) {
+        for (factor, rows) in factors.iter().zip(&mut self.0[entry]) {
+            factor.store(rows);
         }
     }
 
@@ -83,7 +95,7 @@ impl Table {
         for (f, factor) in factors.iter_mut().enumerate() {
             let mut limbs = [L::splat(0); LIMBS];
             for (k, limb) in limbs.iter_mut().enumerate() {
-                let row = |entry: usize| L::load(&self.0[entry][f * LIMBS + k]);
+                let row = |entry: usize| L::load(&self.0[entry][f][k]);
                 let pair = |entry| L::choose(number[0], row(entry + 1), row(entry));
                 let four = |entry| L::choose(number[1], pair(entry + 2), pair(entry));
                 *limb = L::choose(number[2], four(4), four(0));

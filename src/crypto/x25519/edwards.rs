@@ -37,12 +37,8 @@ pub(super) struct Completed<L> {
 /// A point to which another is added.
 #[derive(Clone, Copy)]
 pub(super) struct Extended<L> {
-    /// y - x
-    minus: Factor<L>,
-    /// y + x
-    plus: Factor<L>,
-    z: Factor<L>,
-    t: Factor<L>,
+    /// y - x, y + x, z and t.
+    pub(super) factors: [Factor<L>; 4],
 }
 
 /// A point that is added to others.
@@ -112,18 +108,19 @@ impl<L: Lanes> Extended<L> {
     #[inline(always)]
     fn new(x: &Sum<L>, y: &Sum<L>, z: &Sum<L>, t: &Sum<L>) -> Self {
         let (minus, plus) = (y.sub(x).carry(), y.add(x).carry());
-        Extended { minus, plus, z: z.carry(), t: t.carry() }
+        Extended { factors: [minus, plus, z.carry(), t.carry()] }
     }
 
     /// The sum of this point and `other`, or, in the lanes of `negative`, minus `other`: there
     /// y - x and y + x change places, and t changes its sign.
     #[inline(always)]
     pub(super) fn add(&self, other: &Cached<L>, negative: Mask) -> Completed<L> {
+        let [own_minus, own_plus, z, t] = &self.factors;
         let [minus, plus, z2, t2d] = &other.factors;
-        let a = self.minus.multiply(&Factor::choose(negative, plus, minus));
-        let b = self.plus.multiply(&Factor::choose(negative, minus, plus));
-        let c = self.t.multiply(t2d);
-        let d = self.z.multiply(z2);
+        let a = own_minus.multiply(&Factor::choose(negative, plus, minus));
+        let b = own_plus.multiply(&Factor::choose(negative, minus, plus));
+        let c = t.multiply(t2d);
+        let d = z.multiply(z2);
         let (less, more) = (d.sub(&c).carry(), d.add(&c).carry());
         Completed {
             e: b.sub(&a).carry(),
@@ -136,8 +133,9 @@ impl<L: Lanes> Extended<L> {
     /// The same point, to be added to others.
     #[inline(always)]
     pub(super) fn cached(&self) -> Cached<L> {
-        let z = self.z.sum();
-        let t2d = self.t.multiply(&Factor::constant(&TWO_D));
-        Cached { factors: [self.minus, self.plus, z.add(&z).carry(), t2d.carry()] }
+        let [minus, plus, z, t] = &self.factors;
+        let z2 = z.sum().add(&z.sum()).carry();
+        let t2d = t.multiply(&Factor::constant(&TWO_D)).carry();
+        Cached { factors: [*minus, *plus, z2, t2d] }
     }
 }

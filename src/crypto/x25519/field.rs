@@ -11,7 +11,7 @@
 //!
 //! The product of two factors is a sum whose limbs are below [`PRODUCT_LIMIT`].
 
-use crate::crypto::lanes::{Lanes, Mask};
+use crate::crypto::lanes::{Lanes, Mask, Row};
 
 /// Limbs of an element.
 pub(super) const LIMBS: usize = 5;
@@ -145,16 +145,28 @@ impl<L: Lanes> Factor<L> {
         Self::constant(&[1, 0, 0, 0, 0])
     }
 
-    /// From limbs that another factor had.
+    /// From limbs that other factors have.
     #[inline(always)]
     pub(super) fn from_limbs(limbs: [L; LIMBS]) -> Self {
         Factor(limbs)
     }
 
-    /// Its limbs, garbage included.
+    /// What [`Factor::store`] wrote.
     #[inline(always)]
-    pub(super) fn limbs(&self) -> [L; LIMBS] {
-        self.0
+    pub(super) fn load(rows: &[Row; LIMBS]) -> Self {
+        let mut limbs = [L::splat(0); LIMBS];
+        for (limb, row) in limbs.iter_mut().zip(rows) {
+            *limb = L::load(row);
+        }
+        Factor(limbs)
+    }
+
+    /// Writes its limbs, garbage included.
+    #[inline(always)]
+    pub(super) fn store(&self, rows: &mut [Row; LIMBS]) {
+        for (limb, row) in self.0.iter().zip(rows) {
+            limb.store(row);
+        }
     }
 
     /// From a number below 2^256, of which the top bit is ignored (RFC 7748, section 5); p and
@@ -295,8 +307,8 @@ fn fold<L: Lanes>(mut columns: [L; 2 * LIMBS]) -> Sum<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::lanes::LANES;
     use crate::crypto::lanes::portable::Portable;
-    use crate::crypto::lanes::{LANES, Row};
     use crate::crypto::random::Rng;
     use crate::crypto::x25519::by_hand;
 

@@ -88,48 +88,41 @@ impl<L: Lanes> Elements<L> {
     /// exponents on the way have so many ones as their names say.
     #[inline(always)]
     fn root_or_root_of_negative(&self) -> Self {
-        let two = self.square_times(1).multiply(self);
-        let four = two.square_times(2).multiply(&two);
-        let five = four.square_times(1).multiply(self);
-        let ten = five.square_times(5).multiply(&five);
-        let twenty = ten.square_times(10).multiply(&ten);
-        let forty = twenty.square_times(20).multiply(&twenty);
-        let fifty = forty.square_times(10).multiply(&ten);
-        let hundred = fifty.square_times(50).multiply(&fifty);
-        let two_hundred = hundred.square_times(100).multiply(&hundred);
-        let two_hundred_fifty = two_hundred.square_times(50).multiply(&fifty);
-        two_hundred_fifty.square_times(1).multiply(self).square_times(1)
+        let two = self.square_and_multiply(1, self);
+        let four = two.square_and_multiply(2, &two);
+        let five = four.square_and_multiply(1, self);
+        let ten = five.square_and_multiply(5, &five);
+        let twenty = ten.square_and_multiply(10, &ten);
+        let forty = twenty.square_and_multiply(20, &twenty);
+        let fifty = forty.square_and_multiply(10, &ten);
+        let hundred = fifty.square_and_multiply(50, &fifty);
+        let two_hundred = hundred.square_and_multiply(100, &hundred);
+        let two_hundred_fifty = two_hundred.square_and_multiply(50, &fifty);
+        two_hundred_fifty.square_and_multiply(2, self).square_and_multiply(0, self)
     }
 
+    /// Squares so many times, then multiplies by `other`.
     #[inline(always)]
-    fn multiply(&self, other: &Self) -> Self {
-        L::outlined(products, (self, other))
-    }
-
-    #[inline(always)]
-    fn square_times(&self, times: u32) -> Self {
-        L::outlined(squares, (self, times))
+    fn square_and_multiply(&self, times: u32, other: &Self) -> Self {
+        L::outlined(square_and_multiply, (self, times, other))
     }
 }
 
 #[inline(always)]
-fn products<L: Lanes>((a, b): (&Elements<L>, &Elements<L>)) -> Elements<L> {
-    let mut products = *a;
-    for (product, b) in products.factors[..a.count].iter_mut().zip(&b.factors) {
-        *product = product.multiply(b).carry();
-    }
-    products
-}
-
-#[inline(always)]
-fn squares<L: Lanes>((a, times): (&Elements<L>, u32)) -> Elements<L> {
-    let mut squares = *a;
+fn square_and_multiply<L: Lanes>(
+    (elements, times, others): (&Elements<L>, u32, &Elements<L>),
+) -> Elements<L> {
+    let mut products = *elements;
+    let factors = &mut products.factors[..elements.count];
     for _ in 0..times {
-        for factor in &mut squares.factors[..a.count] {
+        for factor in &mut *factors {
             *factor = factor.square().carry();
         }
     }
-    squares
+    for (factor, other) in factors.iter_mut().zip(&others.factors) {
+        *factor = factor.multiply(other).carry();
+    }
+    products
 }
 
 #[cfg(test)]
