@@ -60,7 +60,8 @@ pub fn run(input: &[u8]) -> bool {
     let covered = input.get(ALPHA_BYTES..).unwrap_or_default();
     let header = &covered[..covered.len().min(HEADER_BYTES - ALPHA_BYTES)];
     if header.iter().any(|&byte| byte != 0) {
-        assert_eq!(outcomes[1..], [Err(Refusal::Authentication); 2]);
+        let refused = [Err(Refusal::Authentication), Err(Refusal::OffCurve)];
+        assert!(outcomes[1..].iter().all(|outcome| refused.contains(outcome)), "{outcomes:?}");
     }
     reply(input);
     outcomes.iter().any(Result::is_ok)

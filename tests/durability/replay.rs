@@ -49,7 +49,10 @@ fn kill_twenty_times(mut world: World) {
         // Everything of the rounds before once more, then more that is new: the kill comes while
         // these are on their way, in the mix, and just sent.
         world.pass(&mut both, &sent);
-        send(&mut both, &fresh[FRESH / 2..]);
+        let (early, late) = fresh[FRESH / 2..].split_at(FRESH / 4);
+        send(&mut both, early);
+        work_for(&mut both, world.delay);
+        send(&mut both, late);
         mix.kill();
         work_for(&mut both, Nanos::from_millis(20));
         forwarded.take(&mut both);
