@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use mixline::crypto::tier::{self, Tier};
 use mixline::host;
 
 /// How long a process may take to do what it must.
@@ -141,6 +142,20 @@ fn an_unknown_tier_of_cryptography_ends_with_78_and_is_told_which_there_are() {
     assert_eq!(output.status.code(), Some(78));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("MIXLINE_CRYPTO") && error.contains("scalar"), "{error}");
+}
+
+#[test]
+fn a_demo_delivers_every_message_on_every_tier_of_the_machine() {
+    for tier in Tier::all() {
+        let folder = Folder::new("tiers");
+        let mut command = folder.mixline();
+        command.args(["demo", "--messages", "20"]).env(tier::VARIABLE, tier.name().as_str());
+        let output = command.output().expect("the program starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report = String::from_utf8_lossy(&output.stdout);
+        assert!(report.contains("20 of 20 messages delivered, 0 duplicates"), "{report}");
+        assert!(report.contains(tier.name().as_str()), "{report}");
+    }
 }
 
 #[test]
