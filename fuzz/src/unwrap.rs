@@ -40,19 +40,14 @@ fn rng() -> Rng {
 }
 
 /// Three packets in one batch: the input itself, and the two valid ones changed by it. Accepted
-/// when one of them is.
+/// when one of them is; every tier of the machine says the same of all.
 pub fn run(input: &[u8]) -> bool {
     let changed = valid_packets().each_ref().map(|packet| xor(packet, input));
     let before = [input.to_vec(), changed[0].clone(), changed[1].clone()];
-    let mut after = before.clone();
-    let secret = Secret::from_bytes(SECRET);
-    let mut packets: Vec<Packet<'_>> =
-        after.iter_mut().map(|bytes| Packet { bytes, secret: &secret }).collect();
-    let mut unwrapper = Unwrapper::new(Tier::chosen(), GEOMETRY, packets.len());
-    let mut checked = unwrapper.check(&mut packets);
-    checked.screen(|_, _| Ok(()));
-    let outcomes: Vec<Result<Hop, Refusal>> = checked.finish().to_vec();
-
+    let (outcomes, after) = unwrap(Tier::SERIAL, &before);
+    for tier in Tier::all() {
+        assert_eq!(unwrap(tier, &before), (outcomes.clone(), after.clone()), "{tier:?}");
+    }
     for (index, outcome) in outcomes.iter().enumerate() {
         assert!(outcome.is_ok() || before[index] == after[index], "a refused packet was changed");
     }
@@ -65,6 +60,21 @@ pub fn run(input: &[u8]) -> bool {
     }
     reply(input);
     outcomes.iter().any(Result::is_ok)
+}
+
+type Outcomes = Vec<Result<Hop, Refusal>>;
+
+/// What `tier` makes of a batch.
+fn unwrap(tier: Tier, before: &[Vec<u8>]) -> (Outcomes, Vec<Vec<u8>>) {
+    let mut after = before.to_vec();
+    let secret = Secret::from_bytes(SECRET);
+    let mut packets: Vec<Packet<'_>> =
+        after.iter_mut().map(|bytes| Packet { bytes, secret: &secret }).collect();
+    let mut unwrapper = Unwrapper::new(tier, GEOMETRY, packets.len());
+    let mut checked = unwrapper.check(&mut packets);
+    checked.screen(|_, _| Ok(()));
+    let outcomes = checked.finish().to_vec();
+    (outcomes, after)
 }
 
 /// A reply block comes from a stranger too.

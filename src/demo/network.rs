@@ -21,6 +21,8 @@ use crate::pki::{MailboxAddress, Rate, Rates};
 const PORT: u16 = 7700;
 /// The last byte of the authority's address, behind those of all nodes, and its port.
 const AUTHORITY: (u8, u16) = (254, 7780);
+/// The last byte of the address that a demo holds to have the subnet for itself.
+const CLAIM: u8 = 255;
 /// The length of an epoch.
 const EPOCH: Duration = Duration::from_secs(120);
 /// How often the demo's clients send.
@@ -44,6 +46,8 @@ pub(super) struct Network {
     client_config: PathBuf,
     /// Behind the processes that use it: fields are dropped in order.
     folder: Folder,
+    /// Held until all of them have ended.
+    _subnet: Subnet,
 }
 
 /// A client of the demo.
@@ -61,7 +65,8 @@ impl Network {
         progress: &Progress,
     ) -> Result<Self, DemoError> {
         let folder = Folder::new()?;
-        let made = make(options, &folder)?;
+        let subnet = Subnet::claim(options.mixes + GATEWAYS)?;
+        let made = make(options, &subnet, &folder)?;
         let socket = folder.0.join("notify");
         let notify = UnixDatagram::bind(&socket)
             .map_err(|source| DemoError::Folder { path: socket.clone(), source })?;
@@ -82,7 +87,8 @@ impl Network {
         }
         let (users, client_config) = (Vec::new(), made.client);
         let metrics = made.nodes.iter().map(|node| network::metrics_at(node.address)).collect();
-        let mut network = Network { folder, authority, nodes, users, metrics, client_config };
+        let mut network =
+            Network { authority, nodes, users, metrics, client_config, folder, _subnet: subnet };
         network.wait_until_connected(&notify, interrupt, progress)?;
         for number in 1..=GATEWAYS {
             let user = network.start_user(number, interrupt)?;
@@ -212,26 +218,18 @@ impl Network {
 }
 
 /// Makes the network's files.
-fn make(options: Options, folder: &Folder) -> Result<network::Summary, DemoError> {
-    let addresses = free_addresses(options.mixes + GATEWAYS)?;
+fn make(options: Options, subnet: &Subnet, folder: &Folder) -> Result<network::Summary, DemoError> {
     let layout = network::Options {
         mixes: options.mixes,
         layers: LAYERS,
         gateways: GATEWAYS,
         rates: Rates { payload: MESSAGE_RATE, ..Rates::default() },
-        directory: Some(DirectoryPlan { address: authority_at(addresses), epoch: EPOCH }),
-        addresses,
+        directory: Some(DirectoryPlan { address: subnet.authority(), epoch: EPOCH }),
+        addresses: subnet.base,
         port: PORT,
         ..network::Options::new(folder.0.join("network"))
     };
     Ok(network::init(&layout, &mut Rng::from_os(), clock::wall())?)
-}
-
-/// The authority's address beside those of nodes behind `base`.
-fn authority_at(base: Ipv4Addr) -> SocketAddr {
-    let [a, b, c, _] = base.octets();
-    let (host, port) = AUTHORITY;
-    (Ipv4Addr::new(a, b, c, host), port).into()
 }
 
 /// The folders of the network's files and of its replay tables, removed at the end.
@@ -272,20 +270,38 @@ fn private_folder(path: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)
 }
 
-/// The address before `count` loopback addresses that nobody uses: one subnet of 127.77.0.0/16 a
-/// demo, so that several run side by side.
-fn free_addresses(count: usize) -> Result<Ipv4Addr, DemoError> {
-    let mut rng = Rng::from_os();
-    for _ in 0..16 {
-        let subnet = u8::try_from(rng.below(256)).unwrap_or(0);
-        let free = (1..=count).all(|host| {
-            let host = u8::try_from(host).unwrap_or(u8::MAX);
-            UdpSocket::bind((Ipv4Addr::new(127, 77, subnet, host), PORT)).is_ok()
-        });
-        let base = Ipv4Addr::new(127, 77, subnet, 0);
-        if free && TcpListener::bind(authority_at(base)).is_ok() {
-            return Ok(base);
+/// A subnet of 127.77.0.0/16 that nobody uses: one a demo, so that several run side by side.
+struct Subnet {
+    /// The address before that of the first node.
+    base: Ipv4Addr,
+    /// Two demos cannot both hold it, not even before their processes have their addresses.
+    _claim: UdpSocket,
+}
+
+impl Subnet {
+    /// One with `count` addresses for nodes.
+    fn claim(count: usize) -> Result<Self, DemoError> {
+        let mut rng = Rng::from_os();
+        for _ in 0..16 {
+            let number = u8::try_from(rng.below(256)).unwrap_or(0);
+            let address = |host| Ipv4Addr::new(127, 77, number, host);
+            let Ok(claim) = UdpSocket::bind((address(CLAIM), PORT)) else { continue };
+            let subnet = Subnet { base: address(0), _claim: claim };
+            let is_free = (1..=count).all(|host| {
+                let host = u8::try_from(host).unwrap_or(u8::MAX);
+                UdpSocket::bind((address(host), PORT)).is_ok()
+            });
+            if is_free && TcpListener::bind(subnet.authority()).is_ok() {
+                return Ok(subnet);
+            }
         }
+        Err(DemoError::NoAddresses { port: PORT })
     }
-    Err(DemoError::NoAddresses { port: PORT })
+
+    /// The authority's address, behind those of the nodes.
+    fn authority(&self) -> SocketAddr {
+        let [a, b, c, _] = self.base.octets();
+        let (host, port) = AUTHORITY;
+        (Ipv4Addr::new(a, b, c, host), port).into()
+    }
 }
