@@ -59,6 +59,7 @@ const PARTS: &[(&str, &str, &str)] = &[("io", "crypto", "crypto::random")];
 
 /// Files, and folders with all below them, that may contain unsafe code.
 const UNSAFE_PLACES: &[&str] = &[
+    "benches/dudect/control.rs",
     "benches/peers/aws_lc.rs",
     "benches/peers/switches.rs",
     "benches/peers/ticks.rs",

@@ -1,11 +1,13 @@
 //! The kernels that meet secrets, each with its two classes of secrets.
 
+use super::control;
 use mixline::crypto::random::Rng;
 use mixline::crypto::sha256::{self, Hkdf};
 use mixline::crypto::tier::Tier;
 use mixline::crypto::x25519::{Point, Points, Secret, multiply_each};
 use mixline::crypto::{aes_ctr, blake2b, chacha20};
 use std::hint::black_box;
+use subtle::{Choice, ConditionallySelectable};
 
 /// Jobs of a call: one full vector of every kernel.
 const LANES: usize = 16;
@@ -13,7 +15,7 @@ const LANES: usize = 16;
 const TEXT_BYTES: usize = 1024;
 
 /// The secrets of one call; a kernel takes of each as much as its keys are long.
-type Secrets = [[u8; 64]; LANES];
+pub(super) type Secrets = [[u8; 64]; LANES];
 
 /// A kernel with what it works on.
 pub(crate) struct Kernel {
@@ -24,18 +26,25 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     fn new(run: impl FnMut(&Secrets) + 'static) -> Self {
-        let secrets = Box::new([[0; 64]; LANES]);
-        // Hardly a pattern is more extreme, and bits at the ends are set by clamping anyway.
-        let fixed = Box::new([[0; 64]; LANES]);
-        Kernel { secrets, fixed, run: Box::new(run) }
+        let zero = || Box::new([[0; 64]; LANES]);
+        Kernel { secrets: zero(), fixed: zero(), run: Box::new(run) }
     }
 
-    /// Draws secrets and copies these, or the fixed ones: the same work for both.
+    /// Draws the fixed secrets, which are zero before.
+    pub(crate) fn fix(&mut self, rng: &mut Rng) {
+        rng.fill(self.fixed.as_flattened_mut());
+    }
+
+    /// Draws secrets, and puts these or the fixed ones in place. Which of them decides over no
+    /// branch and no address, or the processor's memory of that would be timed with the kernel.
     pub(crate) fn prepare(&mut self, is_random: bool, rng: &mut Rng) {
-        let mut drawn = [[0; 64]; LANES];
-        rng.fill(drawn.as_flattened_mut());
-        let source = if is_random { &drawn } else { &*self.fixed };
-        *self.secrets = *black_box(source);
+        rng.fill(self.secrets.as_flattened_mut());
+        let is_fixed = Choice::from(u8::from(!black_box(is_random)));
+        for (secrets, fixed) in self.secrets.iter_mut().zip(self.fixed.iter()) {
+            for (byte, fixed) in secrets.iter_mut().zip(fixed) {
+                byte.conditional_assign(fixed, is_fixed);
+            }
+        }
     }
 
     pub(crate) fn run(&mut self) {
@@ -72,6 +81,7 @@ pub(crate) fn all(tier: Tier) -> Vec<(&'static str, Kernel)> {
             }),
         ),
         ("blake2b", blake2b(tier)),
+        ("control", Kernel::new(move |secrets| control::run(tier, secrets))),
     ]
 }
 
@@ -90,28 +100,28 @@ fn ladder(tier: Tier) -> Kernel {
     })
 }
 
-fn loaded(tier: Tier) -> Points {
-    let mut loaded = Points::new(tier, LANES);
-    points().iter().enumerate().for_each(|(lane, point)| loaded.load(lane, point));
-    loaded
-}
-
+/// The first multiplication of a point, which builds the point's table.
 fn pair_first(tier: Tier) -> Kernel {
-    let (mut points, mut products) = (loaded(tier), [[0; 32]; LANES]);
+    let (points, mut products) = (points(), [[0; 32]; LANES]);
+    let mut loaded = Points::new(tier, LANES);
     Kernel::new(move |secrets| {
+        points.iter().enumerate().for_each(|(lane, point)| loaded.load(lane, point));
         let jobs = secrets.iter().zip(&mut products).enumerate();
-        points.multiply(jobs.map(|(lane, (secret, out))| (lane, key(secret), out)));
+        loaded.multiply(jobs.map(|(lane, (secret, out))| (lane, key(secret), out)));
         black_box(&mut products);
     })
 }
 
+/// The second, which finds it built.
 fn pair_second(tier: Tier) -> Kernel {
-    let (mut points, mut products) = (loaded(tier), [[0; 32]; LANES]);
+    let (points, mut products) = (points(), [[0; 32]; LANES]);
+    let mut loaded = Points::new(tier, LANES);
+    points.iter().enumerate().for_each(|(lane, point)| loaded.load(lane, point));
     let jobs = products.iter_mut().enumerate();
-    points.multiply(jobs.map(|(lane, out)| (lane, &[7; 32], out)));
+    loaded.multiply(jobs.map(|(lane, out)| (lane, &[7; 32], out)));
     Kernel::new(move |secrets| {
         let jobs = secrets.iter().zip(&mut products).enumerate();
-        points.multiply_again(jobs.map(|(lane, (secret, out))| (lane, key(secret), out)));
+        loaded.multiply_again(jobs.map(|(lane, (secret, out))| (lane, key(secret), out)));
         black_box(&mut products);
     })
 }
