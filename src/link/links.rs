@@ -159,6 +159,11 @@ impl Links {
         self.link(link).is_some_and(|link| link.up)
     }
 
+    /// The address of a link's other end.
+    pub fn address_of(&self, link: LinkIndex) -> Option<SocketAddr> {
+        self.link(link).map(|link| link.address)
+    }
+
     /// The handshake hash of a link's current session.
     pub fn handshake_hash(&self, link: LinkIndex) -> Option<[u8; 32]> {
         self.link(link)?.current.as_ref().map(|session| session.hash)

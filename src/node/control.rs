@@ -5,6 +5,7 @@
 //! virtual time.
 
 mod follow;
+mod guests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use crate::worker::slab::{Slot, SlotCache};
 use crate::worker::tables::{self, Tables};
 
 pub use follow::Update;
+pub use guests::Guest;
+use guests::Guests;
 
 use super::OwnLoops;
 
@@ -107,6 +110,7 @@ pub struct Control {
     neighbours: u32,
     links_up: usize,
     loops: OwnLoops,
+    guests: Guests,
     /// The worker that takes in the next of this node's own packets.
     next_worker: usize,
     peers: usize,
@@ -139,6 +143,7 @@ impl Control {
             neighbours,
             links_up: 0,
             loops,
+            guests: Guests::default(),
             next_worker: 0,
             peers,
             degraded: false,
@@ -207,6 +212,16 @@ impl Control {
     /// Why this node cannot keep mailboxes any more, once.
     pub fn storage_failure(&mut self) -> Option<StoreError> {
         self.gateway.as_mut()?.failure()
+    }
+
+    /// From now on [`Control::next_guest`] tells which clients come and go.
+    pub fn want_guests(&mut self) {
+        self.guests.want();
+    }
+
+    /// The next client that has come or gone.
+    pub fn next_guest(&mut self) -> Option<Guest> {
+        self.guests.tell()
     }
 
     /// What came of the node's own loops.
@@ -332,11 +347,13 @@ impl Control {
             Event::Up { link } if link.0 < self.neighbours => self.links_up += 1,
             Event::Down { link } if link.0 < self.neighbours => self.links_up -= 1,
             Event::ClientArrived { link } => {
+                self.guests.arrived(link, self.links.address_of(link));
                 if let Some(gateway) = &mut self.gateway {
                     gateway.client_arrived(link, now);
                 }
             }
             Event::Down { link } => {
+                self.guests.gone(link);
                 if let Some(gateway) = &mut self.gateway {
                     gateway.client_gone(link);
                 }
