@@ -11,6 +11,7 @@ mod error;
 mod keys;
 mod network;
 mod node;
+mod port;
 mod values;
 
 pub use authority::AuthorityFile;
@@ -19,8 +20,9 @@ pub use error::{ConfigError, Fault};
 pub use keys::{AUTHORITY_KEYS, CLIENT_KEYS, Change, Key, NETWORK_KEYS, NODE_KEYS, example};
 pub use network::{load_anchor, parse_anchor};
 pub use node::{
-    Detail, GatewayOptions, LogLevel, Membership, Metrics, NodeFile, PortMode, Workers,
+    Detail, GatewayOptions, LogLevel, Membership, Metrics, NodeFile, Workers, is_of_laboratory,
 };
+pub use port::{PortMode, PortOptions};
 pub use values::Prefix;
 
 use std::path::Path;

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::Nanos;
-use crate::config::Membership;
+use crate::config::{Membership, is_of_laboratory};
 use crate::crypto::kem;
 use crate::host;
 use crate::io::OpenError;
@@ -200,11 +200,15 @@ pub enum NodeError {
         machine_mib: u64,
     },
     /// Exact counters where strangers' packets pass.
-    #[error("metrics.detail = \"lab\" is refused: node {0} of the consensus is not on loopback")]
+    #[error(
+        "metrics.detail = \"lab\" is refused: node {0} of the consensus is neither on loopback nor \
+         in 198.18.0.0/15 or 2001:2::/48"
+    )]
     NotALab(NodeId),
     /// Exact counters where the node itself can be reached by strangers.
     #[error(
-        "metrics.detail = \"lab\" is refused: node.addresses has {0}, which is not on loopback"
+        "metrics.detail = \"lab\" is refused: node.addresses has {0}, which is neither on loopback \
+         nor in 198.18.0.0/15 or 2001:2::/48"
     )]
     NotLocal(SocketAddr),
     /// Mailboxes cannot be kept.
@@ -308,12 +312,13 @@ impl Options {
         Ok(())
     }
 
-    /// Exact counters only where no stranger's packets pass: when all nodes are on loopback.
+    /// Exact counters only where no stranger's packets pass.
     ///
     /// # Errors
     /// [`NodeError::NotALab`].
     pub fn check_lab(&self, consensus: &Consensus) -> Result<(), NodeError> {
-        let is_local = |node: &ListedNode| node.addresses().iter().all(|at| at.ip().is_loopback());
+        let is_local =
+            |node: &ListedNode| node.addresses().iter().all(|at| is_of_laboratory(at.ip()));
         match consensus.nodes().find(|node| self.lab && !is_local(node)) {
             Some(node) => Err(NodeError::NotALab(node.id())),
             None => Ok(()),
@@ -339,7 +344,7 @@ impl Options {
         if let Some(&announced) = addresses.first().filter(|known| !is_reached(listen, **known)) {
             return Err(NodeError::AnnouncedElsewhere { listen, announced });
         }
-        match addresses.iter().find(|address| self.lab && !address.ip().is_loopback()) {
+        match addresses.iter().find(|address| self.lab && !is_of_laboratory(address.ip())) {
             Some(address) => Err(NodeError::NotLocal(*address)),
             None => Ok(()),
         }

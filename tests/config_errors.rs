@@ -2,7 +2,7 @@
 
 use mixline::config::{
     AUTHORITY_KEYS, AuthorityFile, CLIENT_KEYS, ClientFile, ConfigError, Fault, GatewayChoice, Key,
-    LogLevel, NETWORK_KEYS, NODE_KEYS, NodeFile, PortMode, example, parse_anchor,
+    LogLevel, NETWORK_KEYS, NODE_KEYS, NodeFile, PortMode, PortOptions, example, parse_anchor,
 };
 use mixline::crypto::random::Rng;
 use mixline::pki::{NodeId, Role};
@@ -33,18 +33,26 @@ fn a_short_node_file_has_defaults_and_paths_relative_to_itself() {
     assert_eq!(file.keys, PathBuf::from("/etc/mixline/keys"));
     assert_eq!(file.listen, ["127.0.0.1:7700".parse().unwrap()]);
     assert_eq!((file.workers.count, file.workers.pin), (None, true));
-    assert_eq!((file.port, file.log), (PortMode::Auto, LogLevel::Info));
+    assert_eq!((file.port, file.log), (PortOptions::default(), LogLevel::Info));
     assert_eq!((file.slots, file.packets_max), (65536, 49152));
 }
 
 #[test]
 fn every_key_of_a_node_file_can_be_set() {
-    let more = "[workers]\ncount = 3\npin = false\n[port]\nmode = \"udp\"\n\
+    let more = "[workers]\ncount = 3\npin = false\n[port]\nmode = \"xdp-generic\"\n\
+        interface = \"eth1\"\nbusy_poll = true\nframes = 3000\nstrangers = 9\n\
         [memory]\nslots = 2048\n[mix]\npackets_max = 1000\n[log]\nlevel = \"warn\"\n";
     let file = parse_node(&format!("{NODE}keys = \"k\"\n{more}")).unwrap();
     assert_eq!(file.keys, PathBuf::from("/etc/mixline/k"));
     assert_eq!((file.workers.count, file.workers.pin), (Some(3), false));
-    assert_eq!((file.port, file.log), (PortMode::Udp, LogLevel::Warn));
+    let port = PortOptions {
+        mode: PortMode::XdpGeneric,
+        interface: Some("eth1".into()),
+        busy_poll: true,
+        frames: 4096,
+        strangers: 9,
+    };
+    assert_eq!((file.port, file.log), (port, LogLevel::Warn));
     assert_eq!((file.slots, file.packets_max), (2048, 1000));
 }
 
@@ -69,6 +77,15 @@ fn a_value_out_of_range_names_the_key_and_the_range() {
     let fault = fault("[workers]\ncount = 0\n");
     assert_eq!((fault.line, fault.column), (6, 9));
     assert_eq!(fault.message, "0 is out of range: use 1 to 1024 in `workers.count`");
+}
+
+#[test]
+fn an_interface_is_named_as_the_kernel_does() {
+    for name in ["", "a b", "eth/0", "a-name-of-16-char"] {
+        let fault = fault(&format!("[port]\ninterface = {name:?}\n"));
+        assert_eq!((fault.line, fault.column), (6, 13));
+        assert!(fault.message.contains("ip link"), "{}", fault.message);
+    }
 }
 
 #[test]

@@ -95,7 +95,19 @@ pub const NODE_KEYS: &[Key] = &[
         .means("Whether each worker stays on a core; false where nodes share a machine."),
     key("port", "mode", "\"auto\"")
         .by_default("\"auto\"")
-        .means("How packets come in and go out: \"auto\" (the fastest there is) or \"udp\"."),
+        .means("\"auto\" (the fastest there is), \"xdp\", \"xdp-generic\", \"uring\" or \"udp\"."),
+    key("port", "interface", "\"eth0\"")
+        .by_default("the one with the address of node.listen")
+        .means("The network interface that AF_XDP works on."),
+    key("port", "busy_poll", "false")
+        .by_default("false")
+        .means("Whether workers poll the driver's queues themselves: latency for power."),
+    key("port", "frames", "8192")
+        .by_default("8192")
+        .means("Frames of AF_XDP's memory for each queue, 1024 to 262144, 2 or 4 KiB each."),
+    key("port", "strangers", "4000")
+        .by_default("4000")
+        .means("Datagrams a second from all strangers together that AF_XDP lets in."),
     key("memory", "slots", "65536").by_default("65536").means(
         "Packets that fit into memory, beside those in flight: 1024 to 67108864, 1.4 kB each.",
     ),
@@ -128,7 +140,7 @@ pub const NODE_KEYS: &[Key] = &[
         .means("Packets of one epoch; each takes 2.9 bytes, in up to 3 tables at a time."),
     key("metrics", "detail", "\"private\"")
         .by_default("\"private\"")
-        .means("\"lab\" counts exactly and prints totals; only where all nodes are on loopback."),
+        .means("\"lab\" counts exactly and prints totals; only where all nodes are on loopback or in 198.18.0.0/15."),
     key("metrics", "listen", "\"127.0.0.1:9477\"")
         .by_default("nowhere")
         .means("TCP address of /metrics, /healthz and /readyz."),

@@ -1,13 +1,14 @@
 //! The file of a node, `mixline.toml`.
 
 use super::error::Source;
+use super::port::{PortOptions, PortText};
 use super::values::{self, Count, Prefix};
 use super::{ConfigError, authority, directory, read};
 use crate::directory::AuthorityAddress;
 use crate::pki::{Epochs, Role, is_name};
 use crate::store;
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
@@ -51,7 +52,7 @@ pub struct NodeFile {
     /// The threads that process packets.
     pub workers: Workers,
     /// How packets come in and go out.
-    pub port: PortMode,
+    pub port: PortOptions,
     /// Packets that fit into memory, on all workers together, beside those in flight between
     /// threads.
     pub slots: usize,
@@ -95,7 +96,7 @@ impl NodeFile {
             keys: source.beside(&node.keys),
             listen: listen(&node.listen, "node.listen", source)?,
             workers: Workers { count: workers.count.map(|count| count.0), pin: workers.pin },
-            port: port.mode,
+            port: port.check(),
             slots: memory.slots.0,
             packets_max: packets_max(memory.slots.0, mix.packets_max.as_ref(), source)?,
             gateway: gateway.check(source),
@@ -143,17 +144,6 @@ pub struct GatewayOptions {
     pub unlisted: bool,
 }
 
-/// How packets come in and go out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PortMode {
-    /// The fastest that this machine offers.
-    #[default]
-    Auto,
-    /// UDP sockets.
-    Udp,
-}
-
 /// Where a node says how it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
@@ -170,8 +160,18 @@ pub enum Detail {
     /// Nothing that could help an observer of the network.
     #[default]
     Private,
-    /// Exact totals: refused unless all nodes of the network are on loopback.
+    /// Exact totals: refused unless all nodes of the network have addresses of laboratories.
     Lab,
+}
+
+/// Whether no stranger can be behind the address: on loopback, or of the ranges for benchmarks
+/// (198.18.0.0/15 and 2001:2::/48, RFC 2544 and 5180), which no network routes.
+pub fn is_of_laboratory(ip: IpAddr) -> bool {
+    match ip {
+        _ if ip.is_loopback() => true,
+        IpAddr::V4(ip) => matches!(ip.octets(), [198, 18 | 19, ..]),
+        IpAddr::V6(ip) => matches!(ip.segments(), [0x2001, 2, 0, ..]),
+    }
 }
 
 /// The least important lines that are still logged.
@@ -253,12 +253,6 @@ impl Default for WorkersText {
     fn default() -> Self {
         WorkersText { count: None, pin: true }
     }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct PortText {
-    mode: PortMode,
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,9 @@
 //! The folder of a network: what lies where in it, and how the files are written.
 
 use super::{InitError, Seat};
-use crate::config::{self, AUTHORITY_KEYS, CLIENT_KEYS, NETWORK_KEYS, NODE_KEYS};
+use crate::config::{
+    self, AUTHORITY_KEYS, CLIENT_KEYS, NETWORK_KEYS, NODE_KEYS, is_of_laboratory,
+};
 use crate::pki::{
     Epochs, KeyFolder, MailboxKeys, NodeId, Parameters, Rate, SigningKey, TrustAnchor,
 };
@@ -162,7 +164,7 @@ impl Files {
             ("workers.count", "1".into()),
             ("workers.pin", "false".into()),
             ("memory.slots", SLOTS.to_string()),
-            ("metrics.detail", quoted(if address.ip().is_loopback() { "lab" } else { "private" })),
+            ("metrics.detail", quoted(if is_of_laboratory(address.ip()) { "lab" } else { "private" })),
             ("metrics.listen", quoted(&metrics_at(*address).to_string())),
             ("mix.packets_max", (SLOTS / 4 * 3).to_string()),
         ];
