@@ -144,6 +144,9 @@ struct DemoArguments {
     /// Leave the network running afterwards, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// Put each node into a network of its own, where packets go by AF_XDP; needs root.
+    #[arg(long)]
+    xdp: bool,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -234,6 +237,7 @@ fn run_demo(arguments: &DemoArguments) -> Result<ExitCode, Failure> {
         mixes: arguments.mixes.into(),
         messages: arguments.messages as usize,
         keep: arguments.keep,
+        xdp: arguments.xdp,
         json: arguments.json,
     };
     let interrupt = Arc::new(AtomicBool::new(false));

@@ -1,13 +1,15 @@
 //! `mixline demo`: a whole network of separate processes on this machine, and messages through it.
 //!
 //! Authority, gateways, mixes and clients are this program started again, the nodes each on a
-//! loopback address of its own; the demo only starts them, hands messages to the clients, compares
+//! loopback address of its own, or in a network of its own; the demo only starts them, hands messages to the clients, compares
 //! what they receive, and ends every process that it started.
 
+mod machines;
 mod messages;
 mod network;
 mod processes;
 mod report;
+mod site;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ pub struct Options {
     pub messages: usize,
     /// Leave the network running afterwards, until Ctrl-C.
     pub keep: bool,
+    /// Put each node into a network of its own, where packets go by AF_XDP.
+    pub xdp: bool,
     /// Print the report as JSON, without progress.
     pub json: bool,
 }
@@ -103,6 +107,17 @@ pub enum DemoError {
     NoAddresses {
         /// The port.
         port: u16,
+    },
+    /// No network for a node.
+    #[error("cannot make network namespaces: {0}: run `mixline demo --xdp` as root")]
+    Namespace(std::io::Error),
+    /// No interfaces in it.
+    #[error("cannot connect the nodes' networks: {step}: {said}")]
+    Interfaces {
+        /// What was tried.
+        step: String,
+        /// The answer.
+        said: String,
     },
     /// Ctrl-C.
     #[error("interrupted")]

@@ -7,7 +7,7 @@
 mod files;
 
 use crate::clock::{Nanos, UnixMicros};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, PortMode};
 use crate::crypto::random::Rng;
 use crate::pki::{
     AnchorError, Consensus, ConsensusDraft, ConsensusError, Descriptor, DescriptorError,
@@ -59,6 +59,8 @@ pub struct Options {
     pub addresses: Ipv4Addr,
     /// The UDP port of every node.
     pub port: u16,
+    /// How packets come in and go out at every node.
+    pub port_mode: PortMode,
 }
 
 /// The directory of a network: one authority.
@@ -87,6 +89,7 @@ impl Options {
             directory: None,
             addresses: Ipv4Addr::new(127, 77, 0, 0),
             port: 7700,
+            port_mode: PortMode::Auto,
         }
     }
 }
@@ -225,7 +228,7 @@ pub fn init(options: &Options, rng: &mut Rng, wall: UnixMicros) -> Result<Summar
     files.write_anchor(&anchor)?;
     let keys: Vec<_> = plan.iter().map(|_| NodeKeys::generate(rng)).collect();
     for (seat, keys) in plan.iter().zip(&keys) {
-        files.write_node(seat)?.create_node_keys(keys)?;
+        files.write_node(seat, options.port_mode)?.create_node_keys(keys)?;
     }
     match directory {
         Some(_) => {

@@ -215,6 +215,7 @@ impl From<DemoError> for Failure {
     fn from(error: DemoError) -> Self {
         let status = match error {
             DemoError::NoAddresses { .. } | DemoError::NotReady { .. } => Status::TryAgain,
+            DemoError::Namespace(_) => Status::Permission,
             _ => Status::Failure,
         };
         Failure::new(status, error)

@@ -140,7 +140,7 @@ pub const NODE_KEYS: &[Key] = &[
         .means("Packets of one epoch; each takes 2.9 bytes, in up to 3 tables at a time."),
     key("metrics", "detail", "\"private\"")
         .by_default("\"private\"")
-        .means("\"lab\" counts exactly and prints totals; only where all nodes are on loopback or in 198.18.0.0/15."),
+        .means("\"lab\" counts exactly and prints totals; only on loopback or in 198.18.0.0/15."),
     key("metrics", "listen", "\"127.0.0.1:9477\"")
         .by_default("nowhere")
         .means("TCP address of /metrics, /healthz and /readyz."),

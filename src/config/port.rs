@@ -49,6 +49,19 @@ pub enum PortMode {
     Udp,
 }
 
+impl PortMode {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PortMode::Auto => "auto",
+            PortMode::Xdp => "xdp",
+            PortMode::XdpGeneric => "xdp-generic",
+            PortMode::Uring => "uring",
+            PortMode::Udp => "udp",
+        }
+    }
+}
+
 /// The table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -2,13 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::processes::Process;
 use super::report::Progress;
+use super::site::{PORT, Site};
 use super::{DemoError, GATEWAYS, Interrupt, LAYERS, Options, check};
 use crate::client::api::Connection;
 use crate::clock;
@@ -17,12 +18,6 @@ use crate::network::{self, DirectoryPlan, NodeSummary};
 use crate::node::Totals;
 use crate::pki::{MailboxAddress, Rate, Rates};
 
-/// The port of every node of a demo; their addresses differ.
-const PORT: u16 = 7700;
-/// The last byte of the authority's address, behind those of all nodes, and its port.
-const AUTHORITY: (u8, u16) = (254, 7780);
-/// The last byte of the address that a demo holds to have the subnet for itself.
-const CLAIM: u8 = 255;
 /// The length of an epoch.
 const EPOCH: Duration = Duration::from_secs(120);
 /// How often the demo's clients send.
@@ -47,7 +42,7 @@ pub(super) struct Network {
     /// Behind the processes that use it: fields are dropped in order.
     folder: Folder,
     /// Held until all of them have ended.
-    _subnet: Subnet,
+    site: Site,
 }
 
 /// A client of the demo.
@@ -65,8 +60,8 @@ impl Network {
         progress: &Progress,
     ) -> Result<Self, DemoError> {
         let folder = Folder::new()?;
-        let subnet = Subnet::claim(options.mixes + GATEWAYS)?;
-        let made = make(options, &subnet, &folder)?;
+        let site = Site::prepare(options)?;
+        let made = make(options, &site, &folder)?;
         let socket = folder.0.join("notify");
         let notify = UnixDatagram::bind(&socket)
             .map_err(|source| DemoError::Folder { path: socket.clone(), source })?;
@@ -77,18 +72,18 @@ impl Network {
             "--die-with-parent".as_ref(),
             authority.as_ref(),
         ];
-        let authority = Process::start("authority", &folder.0, arguments, &[])?;
+        let authority = Process::start("authority", &folder.0, site.hub(), arguments, &[])?;
         let tables = folder.for_tables();
         let mut nodes = Vec::new();
-        for NodeSummary { name, config, .. } in &made.nodes {
+        for (number, NodeSummary { name, config, .. }) in made.nodes.iter().enumerate() {
             let arguments = [OsStr::new("run"), "--die-with-parent".as_ref(), config.as_ref()];
             let environment = [("NOTIFY_SOCKET", socket.as_ref()), ("RUNTIME_DIRECTORY", &*tables)];
-            nodes.push(Process::start(name, &folder.0, arguments, &environment)?);
+            let place = site.of_node(number);
+            nodes.push(Process::start(name, &folder.0, place, arguments, &environment)?);
         }
         let (users, client_config) = (Vec::new(), made.client);
         let metrics = made.nodes.iter().map(|node| network::metrics_at(node.address)).collect();
-        let mut network =
-            Network { authority, nodes, users, metrics, client_config, folder, _subnet: subnet };
+        let mut network = Network { authority, nodes, users, metrics, client_config, folder, site };
         network.wait_until_connected(&notify, interrupt, progress)?;
         for number in 1..=GATEWAYS {
             let user = network.start_user(number, interrupt)?;
@@ -118,6 +113,7 @@ impl Network {
         let mut process = Process::start(
             &name,
             &self.folder.0,
+            self.site.hub(),
             [
                 OsStr::new("client"),
                 "run".as_ref(),
@@ -218,15 +214,16 @@ impl Network {
 }
 
 /// Makes the network's files.
-fn make(options: Options, subnet: &Subnet, folder: &Folder) -> Result<network::Summary, DemoError> {
+fn make(options: Options, site: &Site, folder: &Folder) -> Result<network::Summary, DemoError> {
     let layout = network::Options {
         mixes: options.mixes,
         layers: LAYERS,
         gateways: GATEWAYS,
         rates: Rates { payload: MESSAGE_RATE, ..Rates::default() },
-        directory: Some(DirectoryPlan { address: subnet.authority(), epoch: EPOCH }),
-        addresses: subnet.base,
+        directory: Some(DirectoryPlan { address: site.authority(), epoch: EPOCH }),
+        addresses: site.base(),
         port: PORT,
+        port_mode: site.port_mode(),
         ..network::Options::new(folder.0.join("network"))
     };
     Ok(network::init(&layout, &mut Rng::from_os(), clock::wall())?)
@@ -268,40 +265,4 @@ impl Drop for Folder {
 fn private_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().mode(0o700).create(path)
-}
-
-/// A subnet of 127.77.0.0/16 that nobody uses: one a demo, so that several run side by side.
-struct Subnet {
-    /// The address before that of the first node.
-    base: Ipv4Addr,
-    /// Two demos cannot both hold it, not even before their processes have their addresses.
-    _claim: UdpSocket,
-}
-
-impl Subnet {
-    /// One with `count` addresses for nodes.
-    fn claim(count: usize) -> Result<Self, DemoError> {
-        let mut rng = Rng::from_os();
-        for _ in 0..16 {
-            let number = u8::try_from(rng.below(256)).unwrap_or(0);
-            let address = |host| Ipv4Addr::new(127, 77, number, host);
-            let Ok(claim) = UdpSocket::bind((address(CLAIM), PORT)) else { continue };
-            let subnet = Subnet { base: address(0), _claim: claim };
-            let is_free = (1..=count).all(|host| {
-                let host = u8::try_from(host).unwrap_or(u8::MAX);
-                UdpSocket::bind((address(host), PORT)).is_ok()
-            });
-            if is_free && TcpListener::bind(subnet.authority()).is_ok() {
-                return Ok(subnet);
-            }
-        }
-        Err(DemoError::NoAddresses { port: PORT })
-    }
-
-    /// The authority's address, behind those of the nodes.
-    fn authority(&self) -> SocketAddr {
-        let [a, b, c, _] = self.base.octets();
-        let (host, port) = AUTHORITY;
-        (Ipv4Addr::new(a, b, c, host), port).into()
-    }
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::DemoError;
+use crate::host::namespace::Namespace;
 
 /// A process of ours. Dropping it ends it.
 #[derive(Debug)]
@@ -20,26 +21,31 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts this program again with `arguments`; `environment` is added to ours.
+    /// Starts this program again with `arguments`, in the network `place` if it is not to be in
+    /// ours; `environment` is added to ours.
     ///
     /// What it logs goes to a file in `folder`, and is shown if it ends early.
     pub(super) fn start<A: AsRef<OsStr>>(
         name: &str,
         folder: &Path,
+        place: Option<&Namespace>,
         arguments: impl IntoIterator<Item = A>,
         environment: &[(&str, &OsStr)],
     ) -> Result<Self, DemoError> {
         let start = |source| DemoError::Start { name: name.to_owned(), source };
         let program = std::env::current_exe().map_err(start)?;
         let log = folder.join(format!("{name}.log"));
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).map_err(start)?)
-            .spawn()
-            .map_err(start)?;
+            .stderr(File::create(&log).map_err(start)?);
+        if let Some(place) = place {
+            place.place(&mut command);
+        }
+        let mut child = command.spawn().map_err(start)?;
         let (sender, lines) = mpsc::channel();
         if let Some(output) = child.stdout.take() {
             std::thread::spawn(move || {

@@ -2,7 +2,7 @@
 
 use super::{InitError, Seat};
 use crate::config::{
-    self, AUTHORITY_KEYS, CLIENT_KEYS, NETWORK_KEYS, NODE_KEYS, is_of_laboratory,
+    self, AUTHORITY_KEYS, CLIENT_KEYS, NETWORK_KEYS, NODE_KEYS, PortMode, is_of_laboratory,
 };
 use crate::pki::{
     Epochs, KeyFolder, MailboxKeys, NodeId, Parameters, Rate, SigningKey, TrustAnchor,
@@ -149,13 +149,14 @@ impl Files {
     }
 
     /// Writes a node's configuration, and makes the folder for its keys.
-    pub(super) fn write_node(&self, seat: &Seat) -> Result<KeyFolder, InitError> {
+    pub(super) fn write_node(&self, seat: &Seat, port: PortMode) -> Result<KeyFolder, InitError> {
         let Seat { name, role, address, .. } = seat;
         let node = self.node(name);
         fs::create_dir_all(&node).map_err(|source| InitError::Io { path: node, source })?;
         let keys = self.keys(name);
         keys.create()?;
         let consensus = if self.directory.is_some() { "" } else { "../../" };
+        let detail = if is_of_laboratory(address.ip()) { "lab" } else { "private" };
         let mut values = vec![
             ("node.network", quoted("../../network.toml")),
             ("node.consensus", quoted(&format!("{consensus}consensus.cbor"))),
@@ -164,10 +165,13 @@ impl Files {
             ("workers.count", "1".into()),
             ("workers.pin", "false".into()),
             ("memory.slots", SLOTS.to_string()),
-            ("metrics.detail", quoted(if is_of_laboratory(address.ip()) { "lab" } else { "private" })),
+            ("metrics.detail", quoted(detail)),
             ("metrics.listen", quoted(&metrics_at(*address).to_string())),
             ("mix.packets_max", (SLOTS / 4 * 3).to_string()),
         ];
+        if port != PortMode::Auto {
+            values.push(("port.mode", quoted(port.as_str())));
+        }
         if let Some((_, epochs)) = self.directory {
             values.push(("node.name", quoted(name)));
             values.push(("node.role", quoted(&role.to_string())));
