@@ -6,6 +6,7 @@
 mod assemble;
 pub mod control;
 mod custody;
+mod door;
 mod exposition;
 mod faults;
 mod fill;
@@ -14,6 +15,7 @@ mod loops;
 mod member;
 mod monitor;
 mod notify;
+mod ports;
 mod register;
 mod rotation;
 mod run;
@@ -27,9 +29,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::Nanos;
-use crate::config::{Membership, is_of_laboratory};
+use crate::config::{Membership, PortOptions, is_of_laboratory};
 use crate::crypto::kem;
 use crate::host;
+use crate::host::privileges::DropError;
 use crate::io::OpenError;
 use crate::pki::{
     Consensus, EpochKeys, InvitationKey, KeyError, Node as ListedNode, NodeId, NodeKeys,
@@ -46,6 +49,7 @@ pub use exposition::{METRICS, Metric, Tier};
 pub use fill::{FillWatch, Level};
 pub use load::{LoadError, load_consensus};
 pub use loops::OwnLoops;
+pub use ports::PortsError;
 pub use member::{JoinError, Member, Membering};
 pub use run::{CONNECTED, Faces, Stop, run, try_start};
 pub use standing::{InForce, Standing};
@@ -58,6 +62,8 @@ pub struct Options {
     pub workers: usize,
     /// Whether each worker stays on its core.
     pub pin: bool,
+    /// How packets come in and go out.
+    pub port: PortOptions,
     /// Packets that the node's memory holds: mixed, in flight between threads, being answered.
     pub slots: u32,
     /// Packets that one worker's pool holds.
@@ -86,6 +92,7 @@ impl Default for Options {
         Options {
             workers: 1,
             pin: false,
+            port: PortOptions::default(),
             slots: 65_536,
             packets_max: 49_152,
             replay_packets_max: 8_000_000,
@@ -164,9 +171,15 @@ pub enum NodeError {
     /// A mix key cannot be erased from the key folder.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Its port cannot be opened.
+    /// Its sockets cannot be opened.
     #[error(transparent)]
     Port(#[from] OpenError),
+    /// Its ports cannot be had.
+    #[error(transparent)]
+    Ports(#[from] PortsError),
+    /// It could not give up its privileges.
+    #[error(transparent)]
+    Privileges(#[from] DropError),
     /// Its metrics cannot be asked for.
     #[error("cannot listen for metrics on {address}: {source}: use another metrics.listen")]
     Metrics {

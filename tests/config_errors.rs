@@ -40,7 +40,7 @@ fn a_short_node_file_has_defaults_and_paths_relative_to_itself() {
 #[test]
 fn every_key_of_a_node_file_can_be_set() {
     let more = "[workers]\ncount = 3\npin = false\n[port]\nmode = \"xdp-generic\"\n\
-        interface = \"eth1\"\nbusy_poll = true\nframes = 3000\nstrangers = 9\n\
+        interface = \"eth1\"\nbusy_poll = true\nstrangers = 9\n\
         [memory]\nslots = 2048\n[mix]\npackets_max = 1000\n[log]\nlevel = \"warn\"\n";
     let file = parse_node(&format!("{NODE}keys = \"k\"\n{more}")).unwrap();
     assert_eq!(file.keys, PathBuf::from("/etc/mixline/k"));
@@ -49,7 +49,6 @@ fn every_key_of_a_node_file_can_be_set() {
         mode: PortMode::XdpGeneric,
         interface: Some("eth1".into()),
         busy_poll: true,
-        frames: 4096,
         strangers: 9,
     };
     assert_eq!((file.port, file.log), (port, LogLevel::Warn));

@@ -102,9 +102,6 @@ pub const NODE_KEYS: &[Key] = &[
     key("port", "busy_poll", "false")
         .by_default("false")
         .means("Whether workers poll the driver's queues themselves: latency for power."),
-    key("port", "frames", "8192")
-        .by_default("8192")
-        .means("Frames of AF_XDP's memory for each queue, 1024 to 262144, 2 or 4 KiB each."),
     key("port", "strangers", "4000")
         .by_default("4000")
         .means("Datagrams a second from all strangers together that AF_XDP lets in."),

@@ -8,12 +8,6 @@ use serde::de::{Deserializer, Error as _};
 const STRANGERS_MAX: usize = 1_000_000;
 /// What a node that says nothing lets through: about what its control thread can answer.
 const STRANGERS_DEFAULT: usize = 4000;
-/// Fewest frames of a queue: its rings filled, and a batch on the way.
-const FRAMES_MIN: usize = 1024;
-/// Most frames of a queue: 512 MiB.
-const FRAMES_MAX: usize = 1 << 18;
-/// Frames of a queue where nothing is said: 16 MiB, 45 ms at 90 000 datagrams a second.
-const FRAMES_DEFAULT: usize = 8192;
 /// The longest name of an interface, IFNAMSIZ without its zero byte.
 const NAME_BYTES_MAX: usize = 15;
 
@@ -26,8 +20,6 @@ pub struct PortOptions {
     pub interface: Option<String>,
     /// Whether workers look for packets in the driver's queues themselves.
     pub busy_poll: bool,
-    /// Frames of packet memory for each queue of the interface.
-    pub frames: usize,
     /// Datagrams a second that all strangers together may send.
     pub strangers: u32,
 }
@@ -70,7 +62,6 @@ pub(super) struct PortText {
     #[serde(deserialize_with = "interface")]
     interface: Option<String>,
     busy_poll: bool,
-    frames: Count<FRAMES_MIN, FRAMES_MAX>,
     strangers: Count<1, STRANGERS_MAX>,
 }
 
@@ -80,7 +71,6 @@ impl Default for PortText {
             mode: PortMode::Auto,
             interface: None,
             busy_poll: false,
-            frames: Count(FRAMES_DEFAULT),
             strangers: Count(STRANGERS_DEFAULT),
         }
     }
@@ -92,8 +82,6 @@ impl PortText {
             mode: self.mode,
             interface: self.interface,
             busy_poll: self.busy_poll,
-            // Rings have sizes that are powers of two, and frames fill them.
-            frames: self.frames.0.next_power_of_two(),
             strangers: u32::try_from(self.strangers.0).unwrap_or(u32::MAX),
         }
     }

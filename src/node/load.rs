@@ -137,6 +137,7 @@ impl Options {
         Options {
             workers,
             pin: file.workers.pin,
+            port: file.port.clone(),
             // What is in flight between threads comes on top: its size follows from the workers.
             slots: share(file.slots + slots_in_flight(workers)),
             packets_max: share((file.packets_max / workers).max(1)),
