@@ -1,4 +1,4 @@
-//! No jump and no address depends on a secret: looked for by valgrind's memcheck in what it can run.
+//! No jump and no address depends on a secret: valgrind's memcheck looks for them where it can.
 //!
 //! Each test runs this program again under memcheck, with its secrets marked. Valgrind knows no
 //! AVX-512. Of the kernels of X25519 it sees the portable instance, which is the same source over

@@ -54,7 +54,8 @@ impl Backend {
     }
 }
 
-/// The products of scalars and the points of lanes, as one batch; `pass` counts those of the points.
+/// The products of scalars and the points of lanes, in one batch, which is number `pass` of these
+/// points.
 fn of_lanes(points: &mut Points, pass: usize, jobs: &[(usize, [u8; 32])]) -> Vec<Point> {
     let mut products = vec![[0xaa; 32]; jobs.len()];
     let places = jobs.iter().zip(&mut products);
