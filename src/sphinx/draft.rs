@@ -14,6 +14,7 @@ use crate::crypto::random::Rng;
 use crate::crypto::tier::Tier;
 use crate::crypto::x25519::{self, BASE_POINT, Point, Product, Secret};
 use crate::crypto::{aes_ctr, field, sha256, wipe, xor_into};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// One header of a batch; what is secret in it is wiped on drop.
@@ -90,7 +91,7 @@ impl<'a> Draft<'a> {
 
     /// Everybody would know the shared secret with a public key of low order.
     fn check_shared(&mut self, hop: usize) {
-        if *self.shared == [0; 32] {
+        if bool::from(self.shared.ct_eq(&[0; 32])) {
             self.refuse(BuildError::PublicKey { hop });
         }
     }
