@@ -26,12 +26,19 @@ const TOP_MASK: u64 = (1 << TOP_BITS) - 1;
 const FOLD_255: u64 = 19;
 const FOLD_260: u64 = 32 * FOLD_255;
 
-/// Limbs of a product are below: ten terms of 52 bits and one of ten bits (see [`fold`]).
+/// Limbs of a product are below: ten halves of 52 bits and one of ten bits (see [`fold`]).
 const PRODUCT_LIMIT: u64 = 11 << RADIX_BITS;
 /// Limbs of what is carried are below.
 const SUM_LIMIT: u64 = 1 << 60;
 /// The top limb of a factor is below: 47 bits, and what came from the limb below it.
 const TOP_LIMIT: u64 = (1 << TOP_BITS) + (SUM_LIMIT >> RADIX_BITS) + 1;
+
+/// The last column of a product is below. It is the high half of the product of the top limbs, at
+/// most (2^47 + 2^8)^2 / 2^52, which is 2^42 + 16 without its fraction, and a carry of at most 1:
+/// the column before it holds one low half, and two high halves of products with a top limb.
+const TOP_COLUMN_LIMIT: u64 = (1 << 42) + 18;
+const _: () = assert!(TOP_LIMIT - 1 == (1 << 47) + (1 << 8));
+const _: () = assert!(FOLD_260 * TOP_COLUMN_LIMIT <= 1 << RADIX_BITS);
 
 /// 1024 p in limbs, each above those of the sum of two products: 2^57 - 19 * 1024 for the lowest,
 /// 2^57 - 32 for the others, since 2^265 - 32 = 32 (2^52 - 1) (1 + 2^52 + ... + 2^208).
@@ -284,14 +291,15 @@ impl<L: Lanes> Factor<L> {
 /// Brings ten columns back to five limbs: column k + 5 belongs to limb k, 608-fold.
 ///
 /// A column holds at most five low and four high halves, or the reverse: below 9 * 2^52. The upper
-/// columns are carried to 52 bits first. The last of them is below 2^43, and 608 times that below
-/// 2^52, so that it has no high half. A limb is then below 9 * 2^52 + 2^52 + 608.
+/// columns are carried to 52 bits first, all but the last, which has no column to carry to. It is
+/// below [`TOP_COLUMN_LIMIT`], so that 608 times it has no high half. A limb is then its column, a
+/// low half and a high half of 608 times 52 bits: below 9 * 2^52 + 2^52 + 608.
 #[inline(always)]
 fn fold<L: Lanes>(mut columns: [L; 2 * LIMBS]) -> Sum<L> {
     for k in LIMBS..2 * LIMBS - 1 {
         columns[k + 1] = columns[k + 1].add(columns[k].shr(RADIX_BITS));
     }
-    columns[9].bound(RADIX_MASK / FOLD_260);
+    columns[9].bound(TOP_COLUMN_LIMIT);
     let factor = L::splat(FOLD_260);
     let mut limbs = [L::splat(0); LIMBS];
     for k in 0..LIMBS {
