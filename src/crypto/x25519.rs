@@ -9,6 +9,7 @@
 
 mod serial;
 mod scalar;
+mod curve;
 mod symbol;
 mod words;
 mod digits;

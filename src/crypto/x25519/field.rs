@@ -11,6 +11,7 @@
 //!
 //! The product of two factors is a sum whose limbs are below [`PRODUCT_LIMIT`].
 
+use super::curve::A;
 use crate::crypto::lanes::{Lanes, Mask, Row};
 
 /// Limbs of an element.
@@ -49,8 +50,8 @@ const MULTIPLE_OF_P: [u64; LIMBS] = {
 };
 const _: () = assert!(MULTIPLE_OF_P[0] > 2 * PRODUCT_LIMIT);
 
-/// (A - 2) / 4 for the curve v^2 = u^3 + A u^2 + u, A = 486662 (RFC 7748, section 4.1).
-const A24: u64 = 121_665;
+/// What RFC 7748, section 5, calls a24.
+const A24: u64 = (A - 2) / 4;
 
 /// An element in each lane, of whose limbs every bit counts.
 #[derive(Clone, Copy)]
@@ -318,7 +319,7 @@ mod tests {
     use crate::crypto::lanes::LANES;
     use crate::crypto::lanes::portable::Portable;
     use crate::crypto::random::Rng;
-    use crate::crypto::x25519::by_hand;
+    use crate::crypto::x25519::{by_hand, curve};
 
     type Checked = Portable<true>;
 
@@ -339,7 +340,7 @@ mod tests {
     /// Numbers mod p at the edges of it and of limbs, and any.
     fn numbers() -> Vec<[u64; 4]> {
         let mut rng = Rng::from_seed([1; 32]);
-        let p = by_hand::P;
+        let p = curve::P;
         let mut numbers = vec![[0; 4], [1, 0, 0, 0], [p[0] - 1, p[1], p[2], p[3]]];
         numbers.push([u64::MAX, u64::MAX, u64::MAX, u64::MAX >> 2]);
         for limb in 1..5 {
@@ -383,7 +384,7 @@ mod tests {
     #[test]
     fn numbers_from_p_on_are_reduced_and_bit_255_is_ignored() {
         for above in 0..19 {
-            let words = [by_hand::P[0] + above, u64::MAX, u64::MAX, u64::MAX];
+            let words = [curve::P[0] + above, u64::MAX, u64::MAX, u64::MAX];
             assert_eq!(number(factor(&words)), [above, 0, 0, 0]);
         }
     }

@@ -185,7 +185,8 @@ fn words_of(number: &Number) -> [u64; 4] {
 mod tests {
     use super::inverse;
     use crate::crypto::random::Rng;
-    use crate::crypto::x25519::by_hand::{P, product};
+    use crate::crypto::x25519::by_hand::product;
+    use crate::crypto::x25519::curve::P;
 
     #[test]
     fn a_number_times_its_inverse_is_one() {

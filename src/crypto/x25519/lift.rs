@@ -3,14 +3,13 @@
 //! Every u belongs to a point of the curve v^2 = u^3 + A u^2 + u or of its twist: that is whether
 //! the right side has a root. A point and its negative have the same u, so either root will do.
 
+use super::curve::A;
 use super::edwards::Projective;
 use super::field::{Factor, LIMBS, Sum};
 use super::kernels::GROUPS;
 use super::words::Words;
 use crate::crypto::lanes::{Lanes, Mask};
 
-/// A of the curve v^2 = u^3 + A u^2 + u (RFC 7748, section 4.1).
-const A: u64 = 486_662;
 /// sqrt(-1) = 2^((p - 1) / 4).
 const ROOT_OF_MINUS_ONE: [u64; LIMBS] = [
     0xe_1b27_4a0e_a0b0,
