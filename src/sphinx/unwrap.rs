@@ -293,8 +293,10 @@ impl Lane {
         }
     }
 
+    /// Wipes the keys and what was computed with them. The hop stays until the next batch, here and
+    /// among the outcomes: it opens nothing, and whoever sees this memory sees the caller's too,
+    /// where the packet waits with its next link and its time.
     fn wipe(&mut self) {
-        self.hop = Lane::EMPTY.hop;
         zeroize_bytes(&mut self.shared);
         self.keys.wipe();
         zeroize_bytes(&mut self.mac);
