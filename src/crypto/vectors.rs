@@ -20,9 +20,9 @@ pub(super) type Vector = __m512i;
 /// Bytes of a vector.
 pub(super) const VECTOR_BYTES: usize = size_of::<Vector>();
 
-/// Proof that this machine has AVX-512 F, BW, DQ and VL: whoever holds it may call a kernel that
-/// needs no more.
-#[derive(Clone, Copy)]
+/// Proof that this machine has AVX-512 F, BW, DQ, VL and IFMA: whoever holds it may call a kernel
+/// that needs no more.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512(());
 
 impl Avx512 {
