@@ -10,20 +10,20 @@ use mixline::pki::{
 use mixline::sphinx::Geometry;
 use std::net::{Ipv4Addr, SocketAddr};
 
-pub const EPOCH: u64 = 40;
-pub const FROM: UnixMicros = UnixMicros::from_secs(1_000);
-pub const NOW: UnixMicros = UnixMicros::from_secs(1_060);
-pub const UNTIL: UnixMicros = UnixMicros::from_secs(1_120);
+pub(crate) const EPOCH: u64 = 40;
+pub(crate) const FROM: UnixMicros = UnixMicros::from_secs(1_000);
+pub(crate) const NOW: UnixMicros = UnixMicros::from_secs(1_060);
+pub(crate) const UNTIL: UnixMicros = UnixMicros::from_secs(1_120);
 
 /// A network in memory: one layer with two mixes, two gateways, three authorities.
-pub struct Network {
-    pub authorities: Vec<SigningKey>,
-    pub anchor: TrustAnchor,
-    pub draft: ConsensusDraft,
+pub(crate) struct Network {
+    pub(crate) authorities: Vec<SigningKey>,
+    pub(crate) anchor: TrustAnchor,
+    pub(crate) draft: ConsensusDraft,
 }
 
 impl Network {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut rng = Rng::from_seed([1; 32]);
         let authorities: Vec<_> = (0..3).map(|_| SigningKey::generate(&mut rng)).collect();
         let anchor = anchor("test", &authorities);
@@ -49,26 +49,26 @@ impl Network {
         Network { authorities, anchor, draft }
     }
 
-    pub fn signed(&self) -> Vec<u8> {
+    pub(crate) fn signed(&self) -> Vec<u8> {
         self.draft.sign(&self.anchor, &self.authorities)
     }
 
     /// What the first `count` authorities sign.
-    pub fn signed_by(&self, count: usize) -> Vec<u8> {
+    pub(crate) fn signed_by(&self, count: usize) -> Vec<u8> {
         self.draft.sign(&self.anchor, &self.authorities[..count])
     }
 
-    pub fn verify(&self, bytes: &[u8]) -> Result<Consensus, ConsensusError> {
+    pub(crate) fn verify(&self, bytes: &[u8]) -> Result<Consensus, ConsensusError> {
         Consensus::verify(bytes, &self.anchor, NOW, None)
     }
 
     /// Why the draft, signed by all, is refused.
-    pub fn refusal(&self) -> ConsensusError {
+    pub(crate) fn refusal(&self) -> ConsensusError {
         self.verify(&self.signed()).expect_err("a draft with a fault")
     }
 
     /// A document with `body`, whatever it says, signed by all.
-    pub fn sign_body(&self, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign_body(&self, body: &[u8]) -> Vec<u8> {
         let domain = b"mixline consensus v1\0";
         let signatures = self.authorities.iter();
         let signatures: Vec<_> =
@@ -96,7 +96,7 @@ struct DocumentSignature {
     signature: [u8; 64],
 }
 
-pub fn document(body: &[u8], signatures: &[([u8; 32], [u8; 64])]) -> Vec<u8> {
+pub(crate) fn document(body: &[u8], signatures: &[([u8; 32], [u8; 64])]) -> Vec<u8> {
     let signatures = signatures
         .iter()
         .map(|&(authority, signature)| DocumentSignature { authority, signature })
@@ -104,15 +104,15 @@ pub fn document(body: &[u8], signatures: &[([u8; 32], [u8; 64])]) -> Vec<u8> {
     minicbor::to_vec(Document { body, signatures }).expect("memory takes every write")
 }
 
-pub fn anchor(name: &str, authorities: &[SigningKey]) -> TrustAnchor {
+pub(crate) fn anchor(name: &str, authorities: &[SigningKey]) -> TrustAnchor {
     let keys = authorities.iter().map(SigningKey::public).collect();
     TrustAnchor::new(name, keys, None).expect("a trust anchor")
 }
 
 /// A node to be: what it says, before it has keys.
-pub struct Fields(pub DescriptorFields);
+pub(crate) struct Fields(pub(crate) DescriptorFields);
 
-pub fn fields(name: &str, role: Role, host: u8) -> Fields {
+pub(crate) fn fields(name: &str, role: Role, host: u8) -> Fields {
     Fields(DescriptorFields {
         network: "test".into(),
         name: name.into(),
@@ -124,11 +124,11 @@ pub fn fields(name: &str, role: Role, host: u8) -> Fields {
 }
 
 impl Fields {
-    pub fn sign(self, rng: &mut Rng) -> Descriptor {
+    pub(crate) fn sign(self, rng: &mut Rng) -> Descriptor {
         self.sign_for(EPOCH, &NodeKeys::generate(rng), rng)
     }
 
-    pub fn sign_for(mut self, epoch: u64, keys: &NodeKeys, rng: &mut Rng) -> Descriptor {
+    pub(crate) fn sign_for(mut self, epoch: u64, keys: &NodeKeys, rng: &mut Rng) -> Descriptor {
         self.0.epochs = vec![EpochPublic::of(&EpochKeys::generate(epoch, rng))];
         Descriptor::sign(&self.0, keys).expect("a descriptor")
     }
