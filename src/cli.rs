@@ -5,13 +5,12 @@ mod client;
 mod failure;
 mod keys;
 mod node;
+mod signals;
 mod user;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -240,12 +239,7 @@ fn run_demo(arguments: &DemoArguments) -> Result<ExitCode, Failure> {
         xdp: arguments.xdp,
         json: arguments.json,
     };
-    let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, interrupt.clone()).map_err(|error| {
-            Failure::new(Status::Failure, format!("cannot hear signals: {error}"))
-        })?;
-    }
+    let interrupt = signals::stop_on_signal()?;
     let report = demo::run(options, &interrupt)?;
     if arguments.json {
         let text = serde_json::to_string_pretty(&report);

@@ -9,7 +9,7 @@ pub mod tier;
 pub mod wipe;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
-pub(crate) mod lanes;
+mod lanes;
 pub mod random;
 pub mod sha256;
 pub mod x25519;

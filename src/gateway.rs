@@ -241,19 +241,17 @@ impl Gateway {
 mod tests {
     use super::*;
     use crate::link::Delivery;
-    use crate::link::control::{Item, Items, MailboxOpen, Outcome};
+    use crate::link::control::{Item, Items, MailboxOpen};
     use crate::pki::{MailboxKeys, Rate};
     use crate::sphinx::Surb;
     use crate::sphinx::surb::SURB_BYTES;
-    use crate::store::InlineStore;
-    use crate::store::{self, Order};
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use crate::store::{self, InlineStore};
 
-    const WALL: UnixMicros = UnixMicros::from_secs(1000);
-    const SESSION: [u8; 32] = [8; 32];
-    const CLIENT: LinkIndex = LinkIndex(5);
+    pub(super) const WALL: UnixMicros = UnixMicros::from_secs(1000);
+    pub(super) const SESSION: [u8; 32] = [8; 32];
+    pub(super) const CLIENT: LinkIndex = LinkIndex(5);
 
-    fn gateway(letters_max: u64) -> Gateway {
+    pub(super) fn gateway(letters_max: u64) -> Gateway {
         let rates = Rates { payload: Rate::per_second(20), ..Rates::default() };
         let limits = store::Options { letters_max, ..store::Options::default() };
         let store = InlineStore::new(limits).unwrap();
@@ -265,7 +263,7 @@ mod tests {
         MailboxKeys::generate(&mut Rng::from_seed([1; 32]))
     }
 
-    fn mailbox() -> Mailbox {
+    pub(super) fn mailbox() -> Mailbox {
         keys().signing.public()
     }
 
@@ -277,21 +275,21 @@ mod tests {
     }
 
     /// The payload of `body` with a reply block of `epoch`.
-    fn letter(epoch: u8, body: &[u8]) -> Vec<u8> {
+    pub(super) fn letter(epoch: u8, body: &[u8]) -> Vec<u8> {
         let surb = Surb::decode(&[7; SURB_BYTES]).unwrap();
         payload(&Content { reply: Some(ReplyBlock { epoch, surb }), body })
     }
 
-    fn deliver(gateway: &mut Gateway, to: Mailbox, payload: &[u8]) {
+    pub(super) fn deliver(gateway: &mut Gateway, to: Mailbox, payload: &[u8]) {
         gateway.deliver(&to, Identifier::default(), payload, WALL);
     }
 
-    fn open(gateway: &mut Gateway, session: &[u8; 32]) {
+    pub(super) fn open(gateway: &mut Gateway, session: &[u8; 32]) {
         gateway.control(CLIENT, session, &opening(&keys()), WALL);
     }
 
     /// A request to open the mailbox of `keys`, with proof.
-    fn opening(keys: &MailboxKeys) -> Vec<u8> {
+    pub(super) fn opening(keys: &MailboxKeys) -> Vec<u8> {
         let mailbox = keys.signing.public();
         let mut request = MailboxOpen { request: 3, mailbox, expiry_s: 2000, signature: [0; 64] };
         request.signature = keys.signing.sign(b"", &request.statement(&SESSION));
@@ -299,7 +297,11 @@ mod tests {
     }
 
     /// What leaves until `until`, and when.
-    fn run(gateway: &mut Gateway, now: &mut Nanos, until: Nanos) -> Vec<(Nanos, Outgoing)> {
+    pub(super) fn run(
+        gateway: &mut Gateway,
+        now: &mut Nanos,
+        until: Nanos,
+    ) -> Vec<(Nanos, Outgoing)> {
         let mut left = vec![];
         while *now < until {
             gateway.tick(*now, WALL);
@@ -319,7 +321,7 @@ mod tests {
         left.iter().filter_map(|(_, outgoing)| of(outgoing)).collect()
     }
 
-    fn results(gateway: &mut Gateway) -> Vec<u8> {
+    pub(super) fn results(gateway: &mut Gateway) -> Vec<u8> {
         frames(gateway, |frame, body| match Items::of(body).next() {
             Some(Ok(Item::Result { code, .. })) if frame == Frame::Control => Some(code),
             _ => None,
@@ -369,40 +371,6 @@ mod tests {
     }
 
     #[test]
-    fn a_mailbox_opens_by_a_proof_for_this_session_only() {
-        let mut gateway = gateway(2);
-        gateway.client_arrived(CLIENT, Nanos::ZERO);
-        open(&mut gateway, &[0; 32]);
-        assert_eq!(results(&mut gateway), [Outcome::Refused.code()]);
-        gateway.client_arrived(CLIENT, Nanos::ZERO);
-        open(&mut gateway, &SESSION);
-        assert_eq!(results(&mut gateway), [Outcome::Done.code()]);
-    }
-
-    #[test]
-    fn one_client_makes_two_mailboxes_however_often_it_asks() {
-        let mut gateway = gateway(2);
-        gateway.client_arrived(CLIENT, Nanos::ZERO);
-        let keys = |seed| MailboxKeys::generate(&mut Rng::from_seed([seed; 32]));
-        let body: Vec<u8> = (0..12).flat_map(|seed| opening(&keys(seed))).collect();
-        let mut now = Nanos::ZERO;
-        for second in 1..=5 {
-            gateway.control(CLIENT, &SESSION, &body, WALL);
-            run(&mut gateway, &mut now, Nanos::from_secs(second));
-            // The next frame begins with another mailbox.
-            gateway.control(CLIENT, &SESSION, &body[body.len() / 12..], WALL);
-            run(&mut gateway, &mut now, Nanos::from_secs(second) + Nanos::from_millis(500));
-        }
-        assert!(gateway.counts().openings_ignored.value() >= 100);
-        for seed in 0..12 {
-            deliver(&mut gateway, keys(seed).signing.public(), &letter(seed, b"a"));
-        }
-        run(&mut gateway, &mut now, Nanos::from_secs(6));
-        assert!((1..=2).contains(&gateway.counts().stored.value()));
-        assert!(gateway.counts().unknown_mailbox.value() >= 10);
-    }
-
-    #[test]
     fn letters_and_replies_reach_the_owner_and_a_reply_only_while_it_is_there() {
         let mut gateway = gateway(10);
         gateway.client_arrived(CLIENT, Nanos::ZERO);
@@ -422,34 +390,6 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_was_ordered_before_the_mailbox_was_opened_again_is_not_taken_for_a_newer_one() {
-        let mut gateway = gateway(300);
-        gateway.client_arrived(CLIENT, Nanos::ZERO);
-        open(&mut gateway, &SESSION);
-        let mut now = Nanos::ZERO;
-        run(&mut gateway, &mut now, Nanos(1));
-        for number in 0..200_u64 {
-            deliver(&mut gateway, mailbox(), &letter(0, &number.to_le_bytes()));
-        }
-        run(&mut gateway, &mut now, Nanos::from_secs(2));
-        open(&mut gateway, &SESSION);
-        let is_page = |pending: &Pending| matches!(pending, Pending::Page { .. });
-        while !gateway.pending.values().any(is_page) {
-            gateway.send_next(CLIENT, now);
-            gateway.read_ahead(CLIENT, now, WALL);
-        }
-        std::iter::from_fn(|| gateway.poll()).for_each(drop);
-        let left = run(&mut gateway, &mut now, Nanos::from_secs(3));
-        let numbers = left.iter().filter_map(|(_, outgoing)| match outgoing {
-            Outgoing::Frame { frame: Frame::Deliver, body, .. } => {
-                Some(Delivery::decode(body).unwrap().number)
-            }
-            _ => None,
-        });
-        assert_eq!(numbers.take(3).collect::<Vec<_>>(), [1, 2, 3]);
-    }
-
-    #[test]
     fn a_letter_of_a_larger_payload_than_todays_is_dropped_and_holds_up_nothing() {
         let mut gateway = gateway(10);
         gateway.options.body_bytes_max = Delivery::HEADER_BYTES + 10;
@@ -466,53 +406,6 @@ mod tests {
         assert_eq!(delivered[0], (2, 0));
         assert!(delivered.iter().all(|(number, _)| *number == 2));
         assert_eq!(gateway.counts().letters_too_long.value(), 1);
-    }
-
-    /// A store that takes nothing while it is busy.
-    #[derive(Debug)]
-    struct Narrow {
-        store: InlineStore,
-        is_busy: Arc<AtomicBool>,
-    }
-
-    impl Store for Narrow {
-        fn submit(&mut self, order: Order) -> Result<(), Order> {
-            match self.is_busy.load(Ordering::Relaxed) {
-                true => Err(order),
-                false => self.store.submit(order),
-            }
-        }
-
-        fn completed(&mut self) -> Option<store::Completion> {
-            self.store.completed()
-        }
-
-        fn failure(&mut self) -> Option<StoreError> {
-            self.store.failure()
-        }
-    }
-
-    #[test]
-    fn an_acknowledgement_that_finds_the_store_busy_is_not_lost() {
-        let mut gateway = gateway(1);
-        let is_busy = Arc::new(AtomicBool::new(false));
-        let limits = store::Options { letters_max: 1, ..store::Options::default() };
-        let store = InlineStore::new(limits).unwrap();
-        gateway.store = Box::new(Narrow { store, is_busy: is_busy.clone() });
-        gateway.client_arrived(CLIENT, Nanos::ZERO);
-        open(&mut gateway, &SESSION);
-        let mut now = Nanos::ZERO;
-        run(&mut gateway, &mut now, Nanos(1));
-        deliver(&mut gateway, mailbox(), &letter(0, b"a"));
-        run(&mut gateway, &mut now, Nanos::from_secs(1));
-        is_busy.store(true, Ordering::Relaxed);
-        gateway.control(CLIENT, &SESSION, &Item::MailboxAck(1).to_body(), WALL);
-        is_busy.store(false, Ordering::Relaxed);
-        run(&mut gateway, &mut now, Nanos::from_secs(20));
-        deliver(&mut gateway, mailbox(), &letter(0, b"b"));
-        run(&mut gateway, &mut now, Nanos::from_secs(21));
-        assert_eq!(gateway.counts().mailbox_full.value(), 0, "the first letter made room");
-        assert_eq!(gateway.counts().stored.value(), 2);
     }
 
     #[test]

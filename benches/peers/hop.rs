@@ -75,7 +75,9 @@ impl Arrivals {
         let mut packet = || {
             let mut bytes = vec![0; geometry.packet_bytes()];
             let message: Vec<u8> = vec![7; geometry.message_bytes_max()];
-            let route = route(&mut rng, &secret);
+            let mut secrets = secrets(&mut rng);
+            secrets[0] = secret.clone();
+            let route = route(&mut rng, &secrets);
             build(&message, &itinerary(&route), &mut rng, &mut bytes).expect("a packet");
             bytes
         };
@@ -84,15 +86,19 @@ impl Arrivals {
     }
 }
 
-/// Five hops, the first of which has the key `first`.
-pub(crate) fn route(rng: &mut Rng, first: &Secret) -> Vec<RouteHop> {
-    let others = (1..HOPS).map(|_| Secret::random(rng)).collect::<Vec<_>>();
+/// The secrets of a path's hops.
+pub(crate) fn secrets(rng: &mut Rng) -> [Secret; HOPS] {
+    [(); HOPS].map(|()| Secret::random(rng))
+}
+
+/// The path through the hops with these secrets.
+pub(crate) fn route(rng: &mut Rng, secrets: &[Secret; HOPS]) -> [RouteHop; HOPS] {
     let hop = |secret: &Secret| RouteHop {
         address: rng.bytes(),
         public_key: secret.public(),
         delay_ns: 200_000_000,
     };
-    std::iter::once(first).chain(&others).map(hop).collect()
+    secrets.each_ref().map(hop)
 }
 
 /// To nobody along `route`.
@@ -184,8 +190,8 @@ impl Work for Theirs {
     }
 }
 
-/// What the crate makes of a packet: parsed, processed, serialised.
-fn process(packet: &[u8], secret: &StaticSecret) -> Vec<u8> {
+/// What the crate makes of a packet, or of the last layer: parsed, processed, serialised.
+pub(crate) fn process(packet: &[u8], secret: &StaticSecret) -> Vec<u8> {
     let packet = SphinxPacket::from_bytes(packet).expect("a packet");
     match packet.process(secret).expect("an authentic packet").data {
         ProcessedPacketData::ForwardHop { next_hop_packet, .. } => next_hop_packet.to_bytes(),

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 /// Frames of one run.
 const FRAMES: usize = 8;
 const FRAME_BYTES: usize = Geometry::DEFAULT.frame_bytes();
+const PLAIN: [u8; FRAME_BYTES] = [9; FRAME_BYTES];
 const KEY: [u8; 32] = [5; 32];
 const NONCE: [u8; 12] = [6; 12];
 
@@ -27,8 +28,10 @@ pub(crate) fn comparisons() -> Vec<Comparison> {
 /// Out of place: the two encryptions of a packet are also its two copies.
 fn cipher() -> Box<dyn Work> {
     let key = aead::Key::new(&KEY);
-    let (plain, mut tag) = ([9; FRAME_BYTES], [0; aead::TAG_BYTES]);
+    let (plain, mut tag) = (PLAIN, [0; aead::TAG_BYTES]);
     let (mut sealed, mut opened) = ([0; FRAME_BYTES], [0; FRAME_BYTES]);
+    key.seal(&NONCE, &[], &plain, &mut sealed, &mut tag);
+    assert_peer_opens(sealed, tag);
     work(FRAMES, move || {
         for _ in 0..FRAMES {
             key.seal(&NONCE, &[], black_box(&plain), &mut sealed, &mut tag);
@@ -43,7 +46,7 @@ fn datagram() -> Box<dyn Work> {
     let keys = Keys { header: Zeroizing::new([4; 32]), body: Zeroizing::new(KEY) };
     let (sealer, opener) = (keys.sealer(), keys.opener());
     let head = Head { sequence: 1, kind: 1, length: 1372 };
-    let (plain, mut opened) = ([9; FRAME_BYTES], [0; FRAME_BYTES]);
+    let (plain, mut opened) = (PLAIN, [0; FRAME_BYTES]);
     let mut sealed = [0; Geometry::DEFAULT.datagram_bytes()];
     work(FRAMES, move || {
         for _ in 0..FRAMES {
@@ -55,11 +58,19 @@ fn datagram() -> Box<dyn Work> {
     })
 }
 
+/// The peer opens the frame that every run seals.
+fn assert_peer_opens(mut sealed: [u8; FRAME_BYTES], tag: [u8; aead::TAG_BYTES]) {
+    let key = Aes256Gcm::new(&KEY.into());
+    let text = &mut sealed[..];
+    let opened = key.decrypt_inout_detached(&NONCE.into(), &[], text.into(), &tag.into());
+    assert!(opened.is_ok() && sealed == PLAIN, "the peer cannot open it");
+}
+
 /// In place, the tag apart: the fastest call that the crate has.
 fn theirs() -> Box<dyn Work> {
     let key = Aes256Gcm::new(&KEY.into());
     let nonce = Nonce::from(NONCE);
-    let mut text = [9; FRAME_BYTES];
+    let mut text = PLAIN;
     work(FRAMES, move || {
         for _ in 0..FRAMES {
             let tag = key.encrypt_inout_detached(&nonce, &[], black_box(&mut text[..]).into());

@@ -4,69 +4,33 @@ use super::publish::{Desk, EnterError};
 use super::sources::Sources;
 use crate::clock;
 use crate::directory::{CONSENSUS_PATH, DESCRIPTOR_PATH, HEALTH_PATH};
+use crate::http::{self, Answer, Limits, not_allowed, text, with_type};
 use crate::pki::DESCRIPTOR_BYTES_MAX;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-/// Connections at a time.
-const CONNECTIONS_MAX: usize = 256;
-/// Bytes and lines of a request before its body.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-const HEAD_LINES_MAX: usize = 32;
-/// How long a request's head may take, then its body, and a whole connection.
-const HEAD_MAX: Duration = Duration::from_secs(5);
+/// How long a request's body may take.
 const BODY_MAX: Duration = Duration::from_secs(5);
-const CONNECTION_MAX: Duration = Duration::from_secs(60);
-/// The pause after the system refused a connection: too many files are open.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-type Answer = Response<Full<Bytes>>;
+const LIMITS: Limits = Limits {
+    connections_max: 256,
+    head_max: Duration::from_secs(5),
+    connection_max: Duration::from_secs(60),
+};
 
 /// Serves connections for ever.
 pub(super) async fn serve(listener: TcpListener, desk: Arc<Desk>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let sources = Sources::default();
-    loop {
-        // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((stream, source)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let Some(share) = sources.place(source.ip()) else { continue };
+    let admit = |source| sources.place(source);
+    http::serve(listener, LIMITS, admit, move |request| {
         let desk = desk.clone();
-        tokio::spawn(async move {
-            // A connection that breaks is its other end's business.
-            let _ = timeout(CONNECTION_MAX, serve_one(stream, desk)).await;
-            drop((place, share));
-        });
-    }
-}
-
-async fn serve_one(stream: TcpStream, desk: Arc<Desk>) -> Result<(), hyper::Error> {
-    let service = service_fn(|request| {
-        let desk = desk.clone();
-        async move { Ok::<_, Infallible>(answer(request, &desk).await) }
-    });
-    http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEAD_LINES_MAX)
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await
+        async move { answer(request, &desk).await }
+    })
+    .await;
 }
 
 async fn answer(request: Request<Incoming>, desk: &Desk) -> Answer {
@@ -131,21 +95,4 @@ fn health(desk: &Desk) -> Answer {
         "nodes": register.nodes(),
     });
     with_type(StatusCode::OK, "application/json", format!("{health}\n").into())
-}
-
-fn not_allowed(methods: &'static str) -> Answer {
-    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "use another method");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
-    answer
-}
-
-fn text(status: StatusCode, words: &str) -> Answer {
-    with_type(status, "text/plain; charset=utf-8", format!("{words}\n").into())
-}
-
-fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
 }

@@ -1,21 +1,15 @@
 //! Who is in the network, where each node stands, and when a consensus is made of it.
 
-use super::Refusal;
+mod admission;
+mod draft;
+
 use crate::clock::{Nanos, UnixMicros};
-use crate::crypto::sha256;
 use crate::pki::{
-    Consensus, ConsensusDraft, ConsensusError, Descriptor, Epochs, NodeId, Parameters, PlacedMix,
-    Role, SigningKey, TrustAnchor,
+    Consensus, ConsensusError, Descriptor, Epochs, NodeId, Parameters, SigningKey, TrustAnchor,
 };
+use admission::is_over;
 use std::collections::BTreeMap;
 
-/// More nodes than fit a consensus, if all had keys for four epochs.
-const NODES_MAX: usize = 2000;
-/// How far ahead of now keys may be: a node makes those of the next epoch, and its clock may be
-/// an epoch ahead already.
-const EPOCHS_AHEAD_MAX: u64 = 2;
-/// How far a node's clock may run ahead.
-const CLOCK_SKEW: Nanos = Nanos::from_secs(120);
 /// Consensuses that are remembered: those of the epoch before, now and next are handed out, and
 /// some were perhaps signed while the clock ran ahead.
 const CONSENSUSES_MAX: usize = 8;
@@ -115,40 +109,6 @@ impl Register {
         self.descriptors.len()
     }
 
-    /// Whether `descriptor` may be entered.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn check(&self, descriptor: &Descriptor, wall: UnixMicros) -> Result<(), Refusal> {
-        let id = descriptor.id();
-        self.check_seat(descriptor)?;
-        let published = descriptor.fields().published;
-        if published > wall + CLOCK_SKEW {
-            return Err(Refusal::Future);
-        }
-        let known = self.descriptors.get(&id);
-        if known.is_some_and(|known| known.fields().published > published) {
-            return Err(Refusal::Older);
-        }
-        let epoch = self.policy.epochs.at(wall);
-        if !is_alive(descriptor, epoch) {
-            return Err(Refusal::NoKeys(epoch));
-        }
-        let last = descriptor.fields().epochs.iter().map(|keys| keys.epoch).max();
-        if let Some(ahead) = last.filter(|last| *last > epoch.saturating_add(EPOCHS_AHEAD_MAX)) {
-            return Err(Refusal::KeysAhead(ahead));
-        }
-        let others = || self.descriptors.values().filter(|other| other.id() != id);
-        let alive = || others().filter(|other| is_alive(other, epoch));
-        if let Some(shared) = alive().find_map(|other| shared(descriptor, other)) {
-            return Err(Refusal::Taken(shared));
-        }
-        if known.is_none() && alive().count() >= NODES_MAX {
-            return Err(Refusal::Full);
-        }
-        Ok(())
-    }
-
     /// Whether this very descriptor has been entered.
     pub fn knows(&self, descriptor: &Descriptor) -> bool {
         let known = self.descriptors.get(&descriptor.id());
@@ -229,13 +189,6 @@ impl Register {
         self.published.values().rev().flatten().next().map(|(consensus, _)| consensus)
     }
 
-    fn check_seat(&self, descriptor: &Descriptor) -> Result<(), Refusal> {
-        let Some(seats) = &self.policy.seats else { return Ok(()) };
-        let seat = seats.get(&descriptor.id()).ok_or(Refusal::NoSeat)?;
-        let role = if seat.layer.is_some() { Role::Mix } else { Role::Gateway };
-        if descriptor.fields().role == role { Ok(()) } else { Err(Refusal::OtherRole(role)) }
-    }
-
     /// The epochs of now and next that have had no consensus yet. What was signed and forgotten
     /// lies before all that is remembered, so nothing is signed there: the clock has gone back.
     fn open_epochs(&self, wall: UnixMicros) -> impl Iterator<Item = u64> {
@@ -275,99 +228,33 @@ impl Register {
             *heard = wall.min(*heard);
         }
     }
-
-    fn draft(&self, epoch: u64) -> ConsensusDraft {
-        let epochs = self.policy.epochs;
-        let of_role = |role| {
-            let with_keys = self.descriptors.values().filter(move |one| one.epoch(epoch).is_some());
-            with_keys.filter(move |one| one.fields().role == role)
-        };
-        ConsensusDraft {
-            epoch,
-            epoch_s: epochs.length_s(),
-            valid_from: epochs.publication(epoch),
-            valid_until: epochs.valid_until(epoch),
-            parameters: self.policy.parameters,
-            mixes: self.place(of_role(Role::Mix).collect()),
-            gateways: of_role(Role::Gateway).cloned().collect(),
-        }
-    }
-
-    /// Gives every mix its place: its seat, or the layer that it had before, or that with the
-    /// fewest. Newcomers come in the order of a hash, which none can choose at will.
-    fn place(&self, mut mixes: Vec<&Descriptor>) -> Vec<PlacedMix> {
-        mixes.sort_by_cached_key(|mix| sha256::digest(&[b"mixline layer", &mix.id().0]));
-        let last = self.newest_consensus();
-        let before = |mix: &Descriptor| last?.node(&mix.id())?.layer();
-        mixes.sort_by_key(|mix| before(mix).is_none());
-        let mut counts = vec![0_usize; usize::from(self.policy.parameters.layers)];
-        let placed = mixes.into_iter().map(|mix| {
-            let seat = self.policy.seats.as_ref().and_then(|seats| seats.get(&mix.id()));
-            let layer = seat.map_or_else(|| before(mix), |seat| seat.layer);
-            let layer = layer.unwrap_or_else(|| emptiest(&counts));
-            if let Some(count) = counts.get_mut(usize::from(layer).wrapping_sub(1)) {
-                *count += 1;
-            }
-            let weight = seat.map_or(1, |seat| seat.weight);
-            PlacedMix { layer, weight, descriptor: mix.clone() }
-        });
-        placed.collect()
-    }
-}
-
-/// The layer with the fewest mixes, the first one of several.
-fn emptiest(counts: &[usize]) -> u8 {
-    let fewest = (1..).zip(counts).min_by_key(|(_, count)| **count);
-    fewest.map_or(1, |(layer, _)| layer)
-}
-
-/// Whether a node has keys for `epoch` or the next one.
-fn is_alive(descriptor: &Descriptor, epoch: u64) -> bool {
-    [epoch, epoch.saturating_add(1)].iter().any(|epoch| descriptor.epoch(*epoch).is_some())
-}
-
-/// Whether all keys of a node are of epochs before `epoch`.
-fn is_over(descriptor: &Descriptor, epoch: u64) -> bool {
-    descriptor.fields().epochs.iter().all(|keys| keys.epoch < epoch)
-}
-
-/// What two nodes share that must belong to one: a consensus with both would be refused by all.
-fn shared(one: &Descriptor, other: &Descriptor) -> Option<&'static str> {
-    let (mine, theirs) = (one.fields(), other.fields());
-    if mine.name == theirs.name {
-        return Some("name");
-    }
-    if one.link_public() == other.link_public() {
-        return Some("link key");
-    }
-    let taken = mine.addresses.iter().any(|address| theirs.addresses.contains(address));
-    taken.then_some("address")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Refusal;
     use crate::crypto::random::Rng;
-    use crate::pki::{DescriptorFields, EpochKeys, EpochPublic, NodeKeys, Rates};
+    use crate::pki::{DescriptorFields, EpochKeys, EpochPublic, NodeKeys, Rates, Role};
     use crate::sphinx::Geometry;
 
     /// Epochs of 16 s; the tests begin with epoch 1000.
-    const EPOCH: u64 = 1000;
+    pub(super) const EPOCH: u64 = 1000;
 
-    fn at(epoch: u64, seconds: u64) -> UnixMicros {
+    pub(super) fn at(epoch: u64, seconds: u64) -> UnixMicros {
         UnixMicros::from_secs(epoch * 16 + seconds)
     }
 
-    struct World {
-        register: Register,
+    pub(super) struct World {
+        pub(super) register: Register,
         key: SigningKey,
-        nodes: Vec<NodeKeys>,
-        rng: Rng,
+        pub(super) nodes: Vec<NodeKeys>,
+        pub(super) rng: Rng,
     }
 
     impl World {
         /// Two mixes, then a gateway, each with a seat if `seated`.
-        fn new(seated: bool, layers: u8) -> Self {
+        pub(super) fn new(seated: bool, layers: u8) -> Self {
             let mut rng = Rng::from_seed([1; 32]);
             let key = SigningKey::generate(&mut rng);
             let anchor = TrustAnchor::new("net", vec![key.public()], None).unwrap();
@@ -391,13 +278,18 @@ mod tests {
         }
 
         /// What `node` posts at `wall`: keys of the epoch and the next.
-        fn descriptor(&mut self, node: usize, wall: UnixMicros) -> Descriptor {
+        pub(super) fn descriptor(&mut self, node: usize, wall: UnixMicros) -> Descriptor {
             let epoch = wall.as_secs() / 16;
             self.descriptor_for(node, wall, &[epoch, epoch + 1])
         }
 
         /// The same with keys of other epochs.
-        fn descriptor_for(&mut self, node: usize, wall: UnixMicros, of: &[u64]) -> Descriptor {
+        pub(super) fn descriptor_for(
+            &mut self,
+            node: usize,
+            wall: UnixMicros,
+            of: &[u64],
+        ) -> Descriptor {
             let keys: Vec<_> =
                 of.iter().map(|epoch| EpochKeys::generate(*epoch, &mut self.rng)).collect();
             let fields = DescriptorFields {
@@ -411,14 +303,18 @@ mod tests {
             Descriptor::sign(&fields, &self.nodes[node]).unwrap()
         }
 
-        fn post(&mut self, node: usize, wall: UnixMicros) -> Result<(), Refusal> {
+        pub(super) fn post(&mut self, node: usize, wall: UnixMicros) -> Result<(), Refusal> {
             let descriptor = self.descriptor(node, wall);
             self.register.check(&descriptor, wall)?;
             self.register.enter(descriptor, wall);
             Ok(())
         }
 
-        fn publish(&mut self, epoch: u64, wall: UnixMicros) -> Result<Consensus, SignError> {
+        pub(super) fn publish(
+            &mut self,
+            epoch: u64,
+            wall: UnixMicros,
+        ) -> Result<Consensus, SignError> {
             let (consensus, bytes) = self.register.sign(epoch, &self.key, wall)?;
             self.register.note(consensus.clone(), bytes);
             Ok(consensus)
@@ -481,85 +377,6 @@ mod tests {
         assert_eq!(world.register.due(at(EPOCH, 4)), None);
         world.post(2, at(EPOCH, 4)).unwrap();
         assert_eq!(world.register.due(at(EPOCH, 6)), Some(EPOCH));
-    }
-
-    #[test]
-    fn an_empty_layer_makes_no_network_whose_consensus_anybody_could_follow() {
-        let mut world = World::new(true, 2);
-        world.post(0, at(EPOCH, 1)).unwrap();
-        world.post(2, at(EPOCH, 1)).unwrap();
-        let error = world.publish(EPOCH, at(EPOCH, 2)).unwrap_err();
-        assert_eq!(error, ConsensusError::EmptyLayer(2).into());
-    }
-
-    #[test]
-    fn without_seats_mixes_are_dealt_out_and_keep_their_layer() {
-        let mut world = World::new(false, 2);
-        for node in 0..3 {
-            world.post(node, at(EPOCH, 0)).unwrap();
-        }
-        let first = world.publish(EPOCH, at(EPOCH, 2)).unwrap();
-        for _ in 0..4 {
-            world.nodes.push(NodeKeys::generate(&mut world.rng));
-        }
-        for node in [0, 1, 2, 3, 4, 5, 6] {
-            world.post(node, at(EPOCH, 3)).unwrap();
-        }
-        let second = world.publish(EPOCH + 1, at(EPOCH, 14)).unwrap();
-        assert_eq!((second.layer(1).len(), second.layer(2).len()), (3, 3));
-        for node in first.nodes() {
-            assert_eq!(second.node(&node.id()).unwrap().layer(), node.layer());
-        }
-    }
-
-    #[test]
-    fn strangers_impostors_and_old_or_future_descriptors_are_refused() {
-        let mut world = World::new(true, 1);
-        let now = at(EPOCH, 8);
-        world.post(0, now).unwrap();
-        assert_eq!(world.post(0, at(EPOCH, 7)), Err(Refusal::Older));
-        assert_eq!(world.post(0, now), Ok(()), "the same again");
-        let future = world.descriptor(1, at(EPOCH, 8 + 121));
-        assert_eq!(world.register.check(&future, now), Err(Refusal::Future));
-        let old = world.descriptor(1, at(EPOCH - 2, 0));
-        assert_eq!(world.register.check(&old, now), Err(Refusal::NoKeys(EPOCH)));
-        world.nodes[1] = NodeKeys::generate(&mut world.rng);
-        assert_eq!(world.post(1, now), Err(Refusal::NoSeat));
-        world.nodes.swap(0, 2);
-        assert_eq!(world.post(2, now), Err(Refusal::OtherRole(Role::Mix)));
-    }
-
-    #[test]
-    fn what_belongs_to_a_node_is_taken_until_its_keys_are_over() {
-        let mut world = World::new(false, 1);
-        world.post(0, at(EPOCH, 0)).unwrap();
-        world.nodes[0] = NodeKeys::generate(&mut world.rng);
-        assert_eq!(world.post(0, at(EPOCH, 1)), Err(Refusal::Taken("name")));
-        assert_eq!(world.post(0, at(EPOCH + 1, 1)), Err(Refusal::Taken("name")));
-        assert_eq!(world.post(0, at(EPOCH + 2, 1)), Ok(()));
-        assert_eq!(world.register.nodes(), 1, "the first one is forgotten");
-    }
-
-    #[test]
-    fn nobody_stays_by_keys_of_far_epochs() {
-        let mut world = World::new(false, 1);
-        let now = at(EPOCH, 0);
-        for far in [EPOCH + 3, u64::MAX] {
-            let squatter = world.descriptor_for(0, now, &[EPOCH, far]);
-            let refused = world.register.check(&squatter, now).unwrap_err();
-            assert_eq!(refused, Refusal::KeysAhead(far));
-        }
-        let late = world.descriptor_for(0, now, &[EPOCH + 2]);
-        let refused = world.register.check(&late, now).unwrap_err();
-        assert_eq!(refused, Refusal::NoKeys(EPOCH));
-        // A clock that runs ahead is no reason to refuse.
-        let ahead = world.descriptor_for(0, now, &[EPOCH + 1, EPOCH + 2]);
-        assert_eq!(world.register.check(&ahead, now), Ok(()));
-        assert_eq!(world.register.enter(ahead, now), []);
-        assert_eq!(world.post(1, at(EPOCH + 2, 0)), Ok(()));
-        assert_eq!(world.register.nodes(), 2);
-        assert_eq!(world.post(1, at(EPOCH + 3, 0)), Ok(()));
-        assert_eq!(world.register.nodes(), 1, "keys two epochs ahead are over as all others");
     }
 
     #[test]

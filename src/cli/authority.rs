@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::node::start_log;
-use super::{Failure, Lifetime, Status, print};
+use super::signals::hear;
+use super::{Failure, Lifetime, print};
 use crate::authority::{Authority, Options};
 use crate::config::{self, AuthorityFile};
 use crate::crypto::random::Rng;
@@ -53,8 +53,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     start_log(log);
     let anchor = config::load_anchor(&network)?;
     let key = KeyFolder::new(&keys).authority_key("authority")?;
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| Failure::new(Status::Failure, format!("cannot hear signals: {error}")))?;
+    let mut signals = hear(&[SIGTERM, SIGINT])?;
     let name = anchor.network().to_owned();
     let authority = Authority::start(Options { anchor, key, policy, listen, state })?;
     tracing::info!("authority of network {name} on http://{}", authority.address());

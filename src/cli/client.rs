@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::signals::stop_on_signal;
 use super::{Failure, Lifetime, Status};
 use crate::client::api;
 use crate::client::daemon::{Daemon, Listener, Parts};
@@ -82,17 +82,6 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     local.stop()?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Set when somebody asks this process to end.
-pub(super) fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone()).map_err(|error| {
-            Failure::new(Status::Failure, format!("cannot hear signals: {error}"))
-        })?;
-    }
-    Ok(stop)
 }
 
 /// Where the daemon of the configuration `path` listens.

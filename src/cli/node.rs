@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
+use super::signals::hear;
 use super::{Failure, Lifetime, Status, print};
 use crate::clock::{self, UnixMicros};
 use crate::config::{LogLevel, NodeFile};
@@ -176,8 +176,7 @@ fn sweep(file: &NodeFile) -> Result<(), Failure> {
 }
 
 fn stop_on_signal(stop: Stop) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| Failure::new(Status::Failure, format!("cannot hear signals: {error}")))?;
+    let mut signals = hear(&[SIGTERM, SIGINT, SIGHUP])?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
             stop.request();

@@ -13,8 +13,9 @@ use clap::Args;
 use data_encoding::BASE64;
 use indicatif::ProgressBar;
 
-use super::client::{Entry, LOOK, LocalDaemon, Reading, socket_path, stop_on_signal};
+use super::client::{Entry, LOOK, LocalDaemon, Reading, socket_path};
 use super::failure::status_of;
+use super::signals::stop_on_signal;
 use super::{Failure, Status, parse_span, print, print_bytes};
 use crate::client::api::{Answers, ApiError, Connection, Outcome, Requests};
 use crate::client::protocol::{Answer, Call, Reply};

@@ -6,33 +6,39 @@
 //! All of it is inlined into the kernel's entry, a function with the target features: elsewhere
 //! each intrinsic would be a call.
 
-pub(crate) mod portable;
+pub(super) mod portable;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
+pub(super) mod avx512;
 
 use zeroize::Zeroize;
 
 /// How many lanes there are.
-pub(crate) const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 
 /// A set of lanes: bit i stands for lane i.
-pub(crate) type Mask = u8;
+pub(super) type Mask = u8;
 
 /// One word of each lane, aligned as a vector wants it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroize)]
 #[repr(C, align(64))]
-pub(crate) struct Row(pub(crate) [u64; LANES]);
+pub(super) struct Row(pub(super) [u64; LANES]);
 
 /// A vector of eight lanes, which all do the same.
 ///
 /// Sums and differences never wrap: the bounds that keep them from it are stated where they are
 /// used.
-pub(crate) trait Lanes: Copy {
+pub(super) trait Lanes: Copy {
+    /// Says that this machine has what these vectors run on. None is made without it, so that
+    /// whoever has one may do all that vectors can.
+    type Proof: Copy;
+
+    /// What this vector was made with.
+    fn proof(self) -> Self::Proof;
     /// The same word in every lane.
-    fn splat(word: u64) -> Self;
+    fn splat(proof: Self::Proof, word: u64) -> Self;
     /// What `row` holds.
-    fn load(row: &Row) -> Self;
+    fn load(proof: Self::Proof, row: &Row) -> Self;
     /// Writes all lanes to `row`.
     fn store(self, row: &mut Row);
 
@@ -68,5 +74,5 @@ pub(crate) trait Lanes: Copy {
 
     /// Calls `part` of a kernel, which is `inline(always)`, as a function of its own: what many
     /// places use, but not the hottest, should lie in the instruction cache once.
-    fn outlined<A, R>(part: impl FnOnce(A) -> R, argument: A) -> R;
+    fn outlined<A, R>(proof: Self::Proof, part: impl FnOnce(A) -> R, argument: A) -> R;
 }

@@ -64,9 +64,13 @@ pub struct Hkdf<const N: usize> {
 }
 
 impl<const N: usize> Hkdf<N> {
-    /// For this `salt` (at most 64 bytes) and `info`.
+    /// For this `salt` and `info`.
+    ///
+    /// # Panics
+    /// When the salt is longer than 64 bytes.
     pub fn new(salt: &[u8], info: &[u8]) -> Self {
         const { assert!(N <= 255 * DIGEST_BYTES, "RFC 5869, 2.3: the counter is one byte") };
+        assert!(salt.len() <= BLOCK_BYTES, "RFC 2104, section 2: a longer salt is hashed first");
         Hkdf { reference: serial::Hkdf::new(salt, info), constants: Constants::new(salt, info, N) }
     }
 
@@ -189,6 +193,17 @@ mod tests {
             "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d\
              9d201395faa4b61a96c8",
         );
+    }
+
+    #[test]
+    fn a_salt_may_fill_a_block() {
+        Hkdf::<32>::new(&[1; BLOCK_BYTES], b"");
+    }
+
+    #[test]
+    #[should_panic(expected = "a longer salt is hashed first")]
+    fn a_salt_longer_than_a_block_is_refused() {
+        Hkdf::<32>::new(&[1; BLOCK_BYTES + 1], b"");
     }
 
     /// FIPS 180-2, B.1.

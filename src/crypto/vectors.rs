@@ -20,9 +20,9 @@ pub(super) type Vector = __m512i;
 /// Bytes of a vector.
 pub(super) const VECTOR_BYTES: usize = size_of::<Vector>();
 
-/// Proof that this machine has AVX-512 F, BW, DQ and VL: whoever holds it may call a kernel that
-/// needs no more.
-#[derive(Clone, Copy)]
+/// Proof that this machine has AVX-512 F, BW, DQ, VL and IFMA: whoever holds it may call a kernel
+/// that needs no more.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512(());
 
 impl Avx512 {
@@ -32,74 +32,53 @@ impl Avx512 {
     }
 }
 
-/// Word i of `16 * G` rows side by side, for every i: row j goes to lane j. Of each row these bytes
-/// are loaded, at most 64, with zeros behind them; rows that are missing are zeros.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn load_u32<const G: usize>(rows: &[&[u8]], bytes: Range<usize>) -> [Wide<G>; 16] {
-    let mut words = [[_mm512_setzero_si512(); G]; 16];
-    for (g, rows) in rows.chunks(16).take(G).enumerate() {
-        let mut vectors = [_mm512_setzero_si512(); 16];
-        for (vector, row) in vectors.iter_mut().zip(rows) {
-            *vector = load(&row[bytes.clone()]);
+/// Defines loads and stores of words of one size, of which a vector has so many.
+macro_rules! rows {
+    ($lanes:literal, $load:ident, $store:ident, $transpose:ident) => {
+        /// Word i of all rows side by side, for every i: row j goes to lane j. Of each row these
+        /// bytes are loaded, at most 64, with zeros behind them; rows that are missing are zeros.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        pub(super) fn $load<const G: usize>(
+            rows: &[&[u8]],
+            bytes: Range<usize>,
+        ) -> [Wide<G>; $lanes] {
+            let mut words = [[_mm512_setzero_si512(); G]; $lanes];
+            for (g, rows) in rows.chunks($lanes).take(G).enumerate() {
+                let mut vectors = [_mm512_setzero_si512(); $lanes];
+                for (vector, row) in vectors.iter_mut().zip(rows) {
+                    *vector = load(&row[bytes.clone()]);
+                }
+                for (word, column) in words.iter_mut().zip($transpose(vectors)) {
+                    word[g] = column;
+                }
+            }
+            words
         }
-        for (word, column) in words.iter_mut().zip(transpose_u32(vectors)) {
-            word[g] = column;
+
+        /// Undoes the load: writes to each row from `start` on, as far as it reaches.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        pub(super) fn $store<const G: usize>(
+            words: &[Wide<G>; $lanes],
+            rows: &mut [&mut [u8]],
+            start: usize,
+        ) {
+            for (g, rows) in rows.chunks_mut($lanes).take(G).enumerate() {
+                let mut columns = [_mm512_setzero_si512(); $lanes];
+                for (column, word) in columns.iter_mut().zip(words) {
+                    *column = word[g];
+                }
+                for (row, vector) in rows.iter_mut().zip($transpose(columns)) {
+                    store(&mut row[start..], vector);
+                }
+            }
         }
-    }
-    words
+    };
 }
 
-/// As [`load_u32`], for `8 * G` rows of words of 64 bits.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn load_u64<const G: usize>(rows: &[&[u8]], bytes: Range<usize>) -> [Wide<G>; 8] {
-    let mut words = [[_mm512_setzero_si512(); G]; 8];
-    for (g, rows) in rows.chunks(8).take(G).enumerate() {
-        let mut vectors = [_mm512_setzero_si512(); 8];
-        for (vector, row) in vectors.iter_mut().zip(rows) {
-            *vector = load(&row[bytes.clone()]);
-        }
-        for (word, column) in words.iter_mut().zip(transpose_u64(vectors)) {
-            word[g] = column;
-        }
-    }
-    words
-}
-
-/// Undoes [`load_u32`]: writes to each row from `start` on, as far as it reaches.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn store_u32<const G: usize>(
-    words: &[Wide<G>; 16],
-    rows: &mut [&mut [u8]],
-    start: usize,
-) {
-    for (g, rows) in rows.chunks_mut(16).take(G).enumerate() {
-        let mut columns = [_mm512_setzero_si512(); 16];
-        for (column, word) in columns.iter_mut().zip(words) {
-            *column = word[g];
-        }
-        for (row, vector) in rows.iter_mut().zip(transpose_u32(columns)) {
-            store(&mut row[start..], vector);
-        }
-    }
-}
-
-/// Undoes [`load_u64`]: writes to each row, as far as it reaches.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn store_u64<const G: usize>(words: &[Wide<G>; 8], rows: &mut [&mut [u8]]) {
-    for (g, rows) in rows.chunks_mut(8).take(G).enumerate() {
-        let mut columns = [_mm512_setzero_si512(); 8];
-        for (column, word) in columns.iter_mut().zip(words) {
-            *column = word[g];
-        }
-        for (row, vector) in rows.iter_mut().zip(transpose_u64(columns)) {
-            store(row, vector);
-        }
-    }
-}
+rows!(16, load_u32, store_u32, transpose_u32);
+rows!(8, load_u64, store_u64, transpose_u64);
 
 /// The first 64 bytes of `bytes`, with zeros behind them when there are fewer.
 #[inline]

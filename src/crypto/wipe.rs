@@ -1,19 +1,32 @@
 //! Wipes what computations leave behind on the stack.
 //!
-//! A kernel spills limbs of secrets into its frame, where no destructor reaches them. Whoever has
-//! called kernels overwrites that part of the stack once for the whole batch.
+//! A kernel spills limbs of secrets into its frame, where no destructor reaches them; inlined, it
+//! spills them into its caller's. So who calls kernels does it by way of [`after`], once for a
+//! whole batch.
 
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
 
-/// More than the frames of all kernels and of their facades below one call together
+/// More than the frames of all kernels and of all that calls them below [`after`] together
 /// (`tests/crypto_kernels.rs` measures the kernels').
 pub const STACK_BYTES: usize = 64 << 10;
 
-/// Overwrites [`STACK_BYTES`] of stack below the caller's frame.
+/// Does `work`, then overwrites the [`STACK_BYTES`] of stack that it had, its own frame included.
+pub fn after<T>(work: impl FnOnce() -> T) -> T {
+    let done = apart(work);
+    stack();
+    done
+}
+
+/// Does `work` in a frame that begins where that of [`stack`] will: below their common caller's.
 #[inline(never)]
-pub fn stack() {
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+#[inline(never)]
+fn stack() {
     let mut frame = MaybeUninit::<[u8; STACK_BYTES]>::uninit();
     frame.write([0; STACK_BYTES]);
     // SAFETY: no instruction at all; the compiler must assume that the zeros are read.
@@ -25,11 +38,14 @@ pub fn stack() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::hint::black_box;
 
-    /// Leaves a pattern in its frame, or counts how much of it is there.
-    #[inline(never)]
+    const FRAME_BYTES: usize = STACK_BYTES / 2;
+
+    /// Leaves a pattern in the frame of its caller, as a kernel does that is inlined, or counts how
+    /// much of it is there.
+    #[inline(always)]
     fn spill(pattern: Option<u8>) -> usize {
-        const FRAME_BYTES: usize = STACK_BYTES / 2;
         let mut frame = MaybeUninit::<[u8; FRAME_BYTES]>::uninit();
         let bytes = frame.as_mut_ptr().cast::<u8>();
         let mut found = 0;
@@ -58,12 +74,37 @@ mod tests {
         found
     }
 
+    /// How much of the pattern is below the caller's frame, where an earlier call has left it.
+    #[inline(never)]
+    fn left() -> usize {
+        spill(None)
+    }
+
+    #[inline(never)]
+    fn work_alone() {
+        spill(Some(0xa5));
+    }
+
+    /// What it still has to do keeps its frame where it is while the stack is wiped.
+    #[inline(never)]
+    fn work_and_wipe() {
+        after(|| spill(Some(0xa5)));
+        black_box(0);
+    }
+
     #[test]
-    fn what_a_call_left_on_the_stack_is_gone() {
-        spill(Some(0xa5));
-        assert!(spill(None) > STACK_BYTES / 4, "the test sees what is left");
-        spill(Some(0xa5));
-        stack();
-        assert_eq!(spill(None), 0);
+    fn what_is_spilled_by_work_that_is_inlined_is_gone() {
+        work_alone();
+        assert!(left() > FRAME_BYTES / 2, "the test sees what is left");
+        work_and_wipe();
+        assert_eq!(left(), 0);
+    }
+
+    #[test]
+    fn what_is_spilled_by_calls_of_the_work_is_gone() {
+        work_alone();
+        assert!(left() > FRAME_BYTES / 2, "the test sees what is left");
+        after(work_alone);
+        assert_eq!(left(), 0);
     }
 }

@@ -9,6 +9,7 @@
 
 mod serial;
 mod scalar;
+mod curve;
 mod symbol;
 mod words;
 mod digits;
@@ -29,6 +30,7 @@ pub mod portable;
 #[cfg(test)]
 mod by_hand;
 
+use super::lanes::portable::Anywhere;
 use super::random::Rng;
 use super::tier::{Name, Tier};
 use curve25519_dalek::{Scalar, scalar::clamp_integer};
@@ -37,11 +39,8 @@ use subtle::{Choice, ConditionallySelectable};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// What the kernels of [`Name::Avx512`] run on; elsewhere that tier does not exist.
 #[cfg(target_arch = "x86_64")]
-use super::lanes::avx512::Avx512 as Vectors;
-#[cfg(not(target_arch = "x86_64"))]
-use portable::Vectors;
+use super::{lanes::avx512::Ifma, vectors::Avx512};
 
 /// A u-coordinate, little-endian.
 pub type Point = [u8; 32];
@@ -96,10 +95,13 @@ pub fn multiply_each<'a>(
     tier: Tier,
     jobs: impl Iterator<Item = (&'a [u8; 32], &'a Point, &'a mut Point)>,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(proof) = Avx512::of(tier) {
+        return batch::multiply_each::<Ifma>(proof, jobs);
+    }
     match tier.name() {
         Name::Serial => one_by_one(serial::multiply, jobs),
-        Name::Scalar => one_by_one(scalar::multiply, jobs),
-        Name::Avx512 => batch::multiply_each::<Vectors>(jobs),
+        Name::Scalar | Name::Avx512 => one_by_one(scalar::multiply, jobs),
     }
 }
 
@@ -124,18 +126,22 @@ pub struct Points(Backend);
 enum Backend {
     Serial(Box<[Point]>),
     Scalar(Box<[Point]>),
-    Avx512(Prepared),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512, Prepared),
     Portable(Prepared),
 }
 
 impl Points {
     /// Room for `lanes` points.
     pub fn new(tier: Tier, lanes: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(proof) = Avx512::of(tier) {
+            return Points(Backend::Avx512(proof, Prepared::new(lanes)));
+        }
         let points = vec![[0; 32]; lanes].into();
         Points(match tier.name() {
             Name::Serial => Backend::Serial(points),
-            Name::Scalar => Backend::Scalar(points),
-            Name::Avx512 => Backend::Avx512(Prepared::new(lanes)),
+            Name::Scalar | Name::Avx512 => Backend::Scalar(points),
         })
     }
 
@@ -143,7 +149,9 @@ impl Points {
     pub fn load(&mut self, lane: usize, point: &Point) {
         match &mut self.0 {
             Backend::Serial(points) | Backend::Scalar(points) => points[lane] = *point,
-            Backend::Avx512(prepared) | Backend::Portable(prepared) => prepared.load(lane, point),
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512(_, prepared) => prepared.load(lane, point),
+            Backend::Portable(prepared) => prepared.load(lane, point),
         }
     }
 
@@ -156,8 +164,9 @@ impl Points {
         match &mut self.0 {
             Backend::Serial(points) => one_by_one(serial::multiply, of_lanes(points, jobs)),
             Backend::Scalar(points) => one_by_one(scalar::multiply, of_lanes(points, jobs)),
-            Backend::Avx512(prepared) => prepared.multiply::<Vectors>(jobs),
-            Backend::Portable(prepared) => prepared.multiply::<portable::Vectors>(jobs),
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512(proof, prepared) => prepared.multiply::<Ifma>(*proof, jobs),
+            Backend::Portable(prepared) => prepared.multiply::<portable::Vectors>(Anywhere, jobs),
         }
     }
 
@@ -166,7 +175,9 @@ impl Points {
         match &self.0 {
             Backend::Serial(points) => serial::is_on_curve(&points[lane]),
             Backend::Scalar(points) => symbol::is_on_curve(&points[lane]),
-            Backend::Avx512(prepared) | Backend::Portable(prepared) => prepared.is_on_curve(lane),
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512(_, prepared) => prepared.is_on_curve(lane),
+            Backend::Portable(prepared) => prepared.is_on_curve(lane),
         }
     }
 

@@ -147,3 +147,40 @@ impl Gateway {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::tests::{
+        CLIENT, SESSION, WALL, deliver, gateway, letter, mailbox, open, run,
+    };
+    use crate::link::Frame;
+
+    #[test]
+    fn a_page_that_was_ordered_before_the_mailbox_was_opened_again_is_not_taken_for_a_newer_one() {
+        let mut gateway = gateway(300);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        let mut now = Nanos::ZERO;
+        run(&mut gateway, &mut now, Nanos(1));
+        for number in 0..200_u64 {
+            deliver(&mut gateway, mailbox(), &letter(0, &number.to_le_bytes()));
+        }
+        run(&mut gateway, &mut now, Nanos::from_secs(2));
+        open(&mut gateway, &SESSION);
+        let is_page = |pending: &Pending| matches!(pending, Pending::Page { .. });
+        while !gateway.pending.values().any(is_page) {
+            gateway.send_next(CLIENT, now);
+            gateway.read_ahead(CLIENT, now, WALL);
+        }
+        std::iter::from_fn(|| gateway.poll()).for_each(drop);
+        let left = run(&mut gateway, &mut now, Nanos::from_secs(3));
+        let numbers = left.iter().filter_map(|(_, outgoing)| match outgoing {
+            Outgoing::Frame { frame: Frame::Deliver, body, .. } => {
+                Some(Delivery::decode(body).unwrap().number)
+            }
+            _ => None,
+        });
+        assert_eq!(numbers.take(3).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+}

@@ -113,3 +113,98 @@ fn is_proven(request: &MailboxOpen, session: &[u8; 32]) -> bool {
     let signature = Signature::from_bytes(&request.signature);
     key.verify_strict(&request.statement(session), &signature).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Nanos;
+    use crate::crypto::random::Rng;
+    use crate::gateway::tests::{
+        CLIENT, SESSION, WALL, deliver, gateway, letter, mailbox, open, opening, results, run,
+    };
+    use crate::pki::MailboxKeys;
+    use crate::store::{Completion, InlineStore, Options, Order, Store, StoreError};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_mailbox_opens_by_a_proof_for_this_session_only() {
+        let mut gateway = gateway(2);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &[0; 32]);
+        assert_eq!(results(&mut gateway), [Outcome::Refused.code()]);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        assert_eq!(results(&mut gateway), [Outcome::Done.code()]);
+    }
+
+    #[test]
+    fn one_client_makes_two_mailboxes_however_often_it_asks() {
+        let mut gateway = gateway(2);
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        let keys = |seed| MailboxKeys::generate(&mut Rng::from_seed([seed; 32]));
+        let body: Vec<u8> = (0..12).flat_map(|seed| opening(&keys(seed))).collect();
+        let mut now = Nanos::ZERO;
+        for second in 1..=5 {
+            gateway.control(CLIENT, &SESSION, &body, WALL);
+            run(&mut gateway, &mut now, Nanos::from_secs(second));
+            // The next frame begins with another mailbox.
+            gateway.control(CLIENT, &SESSION, &body[body.len() / 12..], WALL);
+            run(&mut gateway, &mut now, Nanos::from_secs(second) + Nanos::from_millis(500));
+        }
+        assert!(gateway.counts().openings_ignored.value() >= 100);
+        for seed in 0..12 {
+            deliver(&mut gateway, keys(seed).signing.public(), &letter(seed, b"a"));
+        }
+        run(&mut gateway, &mut now, Nanos::from_secs(6));
+        assert!((1..=2).contains(&gateway.counts().stored.value()));
+        assert!(gateway.counts().unknown_mailbox.value() >= 10);
+    }
+
+    /// A store that takes nothing while it is busy.
+    #[derive(Debug)]
+    struct Narrow {
+        store: InlineStore,
+        is_busy: Arc<AtomicBool>,
+    }
+
+    impl Store for Narrow {
+        fn submit(&mut self, order: Order) -> Result<(), Order> {
+            match self.is_busy.load(Ordering::Relaxed) {
+                true => Err(order),
+                false => self.store.submit(order),
+            }
+        }
+
+        fn completed(&mut self) -> Option<Completion> {
+            self.store.completed()
+        }
+
+        fn failure(&mut self) -> Option<StoreError> {
+            self.store.failure()
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_that_finds_the_store_busy_is_not_lost() {
+        let mut gateway = gateway(1);
+        let is_busy = Arc::new(AtomicBool::new(false));
+        let limits = Options { letters_max: 1, ..Options::default() };
+        let store = InlineStore::new(limits).unwrap();
+        gateway.store = Box::new(Narrow { store, is_busy: is_busy.clone() });
+        gateway.client_arrived(CLIENT, Nanos::ZERO);
+        open(&mut gateway, &SESSION);
+        let mut now = Nanos::ZERO;
+        run(&mut gateway, &mut now, Nanos(1));
+        deliver(&mut gateway, mailbox(), &letter(0, b"a"));
+        run(&mut gateway, &mut now, Nanos::from_secs(1));
+        is_busy.store(true, Ordering::Relaxed);
+        gateway.control(CLIENT, &SESSION, &Item::MailboxAck(1).to_body(), WALL);
+        is_busy.store(false, Ordering::Relaxed);
+        run(&mut gateway, &mut now, Nanos::from_secs(20));
+        deliver(&mut gateway, mailbox(), &letter(0, b"b"));
+        run(&mut gateway, &mut now, Nanos::from_secs(21));
+        assert_eq!(gateway.counts().mailbox_full.value(), 0, "the first letter made room");
+        assert_eq!(gateway.counts().stored.value(), 2);
+    }
+}

@@ -2,45 +2,35 @@
 //!
 //! It has a thread of its own that only looks, and answers nobody but those who are named.
 
-use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::exposition::Exposition;
 use super::{InForce, NodeError, Standing, Wakers};
 use crate::clock::{self, UnixMicros};
 use crate::config::{Metrics, Prefix};
+use crate::http::{self, Answer, Limits, not_allowed, text, with_type};
 use crate::pki::NodeId;
 
-/// Connections at a time, bytes and lines of a request, and how long all of it may take.
-const CONNECTIONS_MAX: usize = 16;
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-const HEAD_LINES_MAX: usize = 32;
-const CONNECTION_MAX: Duration = Duration::from_secs(10);
-/// The pause after the system refused a connection: too many files are open.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const LIMITS: Limits = Limits {
+    connections_max: 16,
+    head_max: Duration::from_secs(10),
+    connection_max: Duration::from_secs(10),
+};
 /// How long a thread that is alive may take to show it.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(1);
 /// How often to look for it, and the occupancy of the mix.
 const HEARTBEAT_LOOK: Duration = Duration::from_millis(5);
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-type Answer = Response<Full<Bytes>>;
 
 /// The listener, open before the node starts, so that a wrong address is found at once.
 #[derive(Debug)]
@@ -149,57 +139,29 @@ async fn sample(desk: &Desk) {
 async fn serve(listener: Listener, desk: &Arc<Desk>) {
     let Listener { socket, allow } = listener;
     let Ok(socket) = TcpListener::from_std(socket) else { return };
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((stream, from)) = socket.accept().await else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        if !may_ask(from, &allow) {
-            continue;
-        }
+    let admit = |source| may_ask(source, &allow).then_some(());
+    let desk = desk.clone();
+    http::serve(socket, LIMITS, admit, move |request| {
         let desk = desk.clone();
-        tokio::spawn(async move {
-            // A connection that breaks is its other end's business.
-            let _ = timeout(CONNECTION_MAX, serve_one(stream, desk)).await;
-            drop(place);
-        });
-    }
+        async move { answer(&request, &desk).await }
+    })
+    .await;
 }
 
-fn may_ask(from: SocketAddr, allow: &[Prefix]) -> bool {
-    let from: IpAddr = from.ip().to_canonical();
-    from.is_loopback() || allow.iter().any(|prefix| prefix.contains(from))
-}
-
-async fn serve_one(stream: TcpStream, desk: Arc<Desk>) -> Result<(), hyper::Error> {
-    let service = service_fn(|request| {
-        let desk = desk.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &desk).await) }
-    });
-    http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEAD_LINES_MAX)
-        .timer(TokioTimer::new())
-        .header_read_timeout(CONNECTION_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await
+fn may_ask(source: IpAddr, allow: &[Prefix]) -> bool {
+    let source = source.to_canonical();
+    source.is_loopback() || allow.iter().any(|prefix| prefix.contains(source))
 }
 
 async fn answer(request: &Request<Incoming>, desk: &Desk) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD", TEXT);
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
+        return not_allowed("GET, HEAD");
     }
     match request.uri().path() {
-        "/metrics" => text(StatusCode::OK, desk.exposition.text(), METRICS_TEXT),
+        "/metrics" => with_type(StatusCode::OK, METRICS_TEXT, desk.exposition.text().into()),
         "/healthz" => verdict(unhealthy(desk).await),
         "/readyz" => verdict(unready(desk)),
-        _ => text(StatusCode::NOT_FOUND, "ask for /metrics, /healthz or /readyz", TEXT),
+        _ => text(StatusCode::NOT_FOUND, "ask for /metrics, /healthz or /readyz"),
     }
 }
 
@@ -261,20 +223,9 @@ fn unfit(in_force: &InForce, id: NodeId, wall: UnixMicros) -> Option<String> {
 
 fn verdict(fault: Option<String>) -> Answer {
     match fault {
-        None => text(StatusCode::OK, "ok", TEXT),
-        Some(fault) => text(StatusCode::SERVICE_UNAVAILABLE, fault, TEXT),
+        None => text(StatusCode::OK, "ok"),
+        Some(fault) => text(StatusCode::SERVICE_UNAVAILABLE, &fault),
     }
-}
-
-fn text(status: StatusCode, said: impl Into<String>, kind: &'static str) -> Answer {
-    let mut said = said.into();
-    if !said.ends_with('\n') {
-        said.push('\n');
-    }
-    let mut answer = Response::new(Full::new(Bytes::from(said)));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
 }
 
 #[cfg(test)]
@@ -396,9 +347,9 @@ mod tests {
 
     #[test]
     fn only_this_machine_may_ask_unless_others_are_named() {
-        let local: SocketAddr = "127.0.0.9:1".parse().unwrap();
-        let mapped: SocketAddr = "[::ffff:127.0.0.1]:1".parse().unwrap();
-        let other: SocketAddr = "192.0.2.7:1".parse().unwrap();
+        let local: IpAddr = "127.0.0.9".parse().unwrap();
+        let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
+        let other: IpAddr = "192.0.2.7".parse().unwrap();
         assert!(may_ask(local, &[]) && may_ask(mapped, &[]) && !may_ask(other, &[]));
     }
 }

@@ -6,114 +6,23 @@
 //! a power loss both are gone. A disk would break both halves: it outlives the power with a table
 //! that is behind, and the kernel's writing back stalls whoever stores into it for up to 90 ms.
 
-use super::header::{self, Header};
+use super::file::{self, UNFINISHED, check_owner};
 use super::map::{self, Map};
-use super::{CLOSED, EpochKey, Fingerprints, OPEN, Options, Table};
+use super::{CLOSED, Death, EpochKey, Fingerprints, MemoryError, OPEN, Options, Table};
 use crate::crypto::random::Rng;
 use crate::crypto::x25519::Secret;
-use crate::host;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
-use zeroize::Zeroizing;
 
 /// Where a service has its folder that nobody names.
 const SERVICE_FOLDER: &str = "/run/mixline";
 /// Where everybody has memory.
 const SHARED_FOLDER: &str = "/dev/shm";
-/// What the name of a file ends with until it is whole.
-const UNFINISHED: &str = "new";
-/// Mode bits that let others than the owner at a file.
-const MODE_GROUP_AND_OTHERS: u32 = 0o077;
-
-/// Why a key and its table cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum MemoryError {
-    /// The folder is on a disk.
-    #[error(
-        "{}: replay.folder is on a disk: name a folder on a tmpfs, below /run or /dev/shm, so \
-         that keys and replay tables end with the power and never wait for the disk", .0.display()
-    )]
-    OnDisk(PathBuf),
-    /// The folder or a file in it is not this user's alone.
-    #[error("{}: belongs to another user or is open to others: remove it, or name another \
-        replay.folder", .0.display())]
-    Exposed(PathBuf),
-    /// Another process has it.
-    #[error("{}: another process uses it: is this node running already?", .0.display())]
-    InUse(PathBuf),
-    /// There is not enough memory.
-    #[error(
-        "no memory for a replay table of {bytes} bytes in {place}: lower \
-        replay.packets_max, or give the tmpfs more (mount -o remount,size=...)"
-    )]
-    NoRoom {
-        /// Where.
-        place: String,
-        /// How much it takes.
-        bytes: u64,
-    },
-    /// The file is no longer to be trusted, nor the key in it to be used.
-    #[error("{}: {why}: the mix key in it must not be used any more", .path.display())]
-    Dead {
-        /// The file.
-        path: PathBuf,
-        /// What happened to it.
-        why: Death,
-    },
-    /// Something else failed.
-    #[error("{}: {source}", .path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// How a key and its table came to their end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Death {
-    /// The machine was started again since.
-    #[error("made before the machine was started again")]
-    OtherBoot,
-    /// Its bytes are not those that were written.
-    #[error("damaged")]
-    Damaged,
-    /// Its key is not the one that is asked for.
-    #[error("made for another key")]
-    OtherKey,
-}
-
-impl MemoryError {
-    /// The exit status for this error (sysexits: 66 no input, 69 unavailable, 77 permission, 78
-    /// configuration).
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            MemoryError::OnDisk(_) | MemoryError::NoRoom { .. } => 78,
-            MemoryError::Exposed(_) => 77,
-            MemoryError::InUse(_) => 69,
-            MemoryError::Dead { .. } => 66,
-            MemoryError::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => 77,
-                _ => 1,
-            },
-        }
-    }
-
-    fn io(path: &Path, source: io::Error) -> Self {
-        MemoryError::Io { path: path.to_path_buf(), source }
-    }
-
-    fn dead(path: &Path, why: Death) -> Self {
-        MemoryError::Dead { path: path.to_path_buf(), why }
-    }
-}
 
 /// Where the keys and tables of one node lie.
 #[derive(Debug)]
@@ -188,7 +97,7 @@ impl Memory {
     /// [`MemoryError::Dead`] when it must not be used any more; others when it cannot be read.
     pub fn secret(&self, epoch: u64) -> Result<Option<Secret>, MemoryError> {
         let Some(path) = self.path(epoch) else { return Ok(None) };
-        Ok(open(&path, epoch)?.map(|(_, header)| header.secret))
+        Ok(file::open(&path, epoch)?.map(|(_, header)| header.secret))
     }
 
     /// Binds `secret` to its table: the one that lies here if there is one, else a new one.
@@ -210,9 +119,9 @@ impl Memory {
             });
         };
         self.claim()?;
-        let (file, header) = match open(&path, epoch)? {
+        let (file, header) = match file::open(&path, epoch)? {
             Some(found) => found,
-            None => create(&path, epoch, secret, options, rng)?,
+            None => file::create(&path, epoch, secret, options, rng)?,
         };
         if header.secret.public() != secret.public() {
             return Err(MemoryError::dead(&path, Death::OtherKey));
@@ -233,7 +142,7 @@ impl Memory {
     pub fn discard(&self, epoch: u64) -> Result<(), MemoryError> {
         let Some(path) = self.path(epoch) else { return Ok(()) };
         self.claim()?;
-        erase(&path)
+        file::erase(&path)
     }
 
     /// The epochs of which something lies here, in ascending order.
@@ -282,7 +191,7 @@ impl Memory {
         for entry in fs::read_dir(folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path.extension() == Some(UNFINISHED.as_ref()) {
-                erase(&path)?;
+                file::erase(&path)?;
             }
         }
         *lock = Some(opened);
@@ -292,88 +201,6 @@ impl Memory {
 
 fn epoch_of(name: &OsStr) -> Option<u64> {
     name.to_str()?.strip_prefix("epoch-")?.parse().ok()
-}
-
-/// Wipes the key in a file, if there is one, and removes it: whoever still has it open finds
-/// none in it.
-fn erase(path: &Path) -> Result<(), MemoryError> {
-    match OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path) {
-        Ok(file) => file.write_all_at(&[0; header::BYTES], 0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => Err(error),
-    }
-    .and_then(|()| fs::remove_file(path))
-    .map_err(|source| MemoryError::io(path, source))
-}
-
-/// Opens and checks the file of `epoch`; nothing if there is none.
-fn open(path: &Path, epoch: u64) -> Result<Option<(File, Header)>, MemoryError> {
-    let failed = |source| MemoryError::io(path, source);
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path);
-    let file = match file {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(failed)?,
-    };
-    check_owner(path)?;
-    let damaged = || MemoryError::dead(path, Death::Damaged);
-    let mut bytes = Zeroizing::new([0; header::BYTES]);
-    file.read_exact_at(&mut *bytes, 0).map_err(|_| damaged())?;
-    let header = Header::decode(&bytes).ok_or_else(damaged)?;
-    let length = file.metadata().map_err(failed)?.len();
-    if header.epoch != epoch || map::file_bytes(header.lines) != Some(length) {
-        return Err(damaged());
-    }
-    if header.boot_id != boot_id().map_err(failed)? {
-        return Err(MemoryError::dead(path, Death::OtherBoot));
-    }
-    Ok(Some((file, header)))
-}
-
-/// Makes the file of `epoch`. It has its name only when it is whole, so that a process that is
-/// killed meanwhile leaves nothing that looks like damage.
-fn create(
-    path: &Path,
-    epoch: u64,
-    secret: &Secret,
-    options: Options,
-    rng: &mut Rng,
-) -> Result<(File, Header), MemoryError> {
-    let failed = |source| MemoryError::io(path, source);
-    let header = Header {
-        epoch,
-        lines: Fingerprints::lines_for(options.lanes()),
-        hash_key: Zeroizing::new(rng.bytes()),
-        secret: secret.clone(),
-        boot_id: boot_id().map_err(failed)?,
-    };
-    let unfinished = path.with_extension(UNFINISHED);
-    erase(&unfinished)?; // of an earlier try
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .map_err(failed)?;
-    let bytes = map::file_bytes(header.lines).unwrap_or(u64::MAX);
-    if let Err(error) = map::reserve(&file, bytes) {
-        let _ = fs::remove_file(&unfinished);
-        return Err(match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory => {
-                let place = path.parent().unwrap_or(path).display().to_string();
-                MemoryError::NoRoom { place, bytes }
-            }
-            _ => failed(error),
-        });
-    }
-    file.write_all_at(&OPEN.to_le_bytes(), map::STATE_OFFSET).map_err(failed)?;
-    file.write_all_at(&*header.encode(), 0).map_err(failed)?;
-    fs::rename(&unfinished, path).map_err(failed)?;
-    Ok((file, header))
-}
-
-fn boot_id() -> io::Result<[u8; header::BOOT_ID_BYTES]> {
-    host::boot_id()?.as_bytes().try_into().map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Whether the folder, or the nearest above it that exists, lies in memory.
@@ -397,25 +224,12 @@ fn is_writable(folder: &Path) -> bool {
     unnamed.is_ok()
 }
 
-/// In a folder that everybody may write to, somebody else could have made ours first.
-fn check_owner(path: &Path) -> Result<(), MemoryError> {
-    let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        metadata => metadata.map_err(|source| MemoryError::io(path, source))?,
-    };
-    let is_closed = metadata.mode() & MODE_GROUP_AND_OTHERS == 0;
-    if metadata.uid() == host::user() && is_closed && !metadata.is_symlink() {
-        Ok(())
-    } else {
-        Err(MemoryError::Exposed(path.to_path_buf()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::replay::Verdict;
-    use std::os::unix::fs::PermissionsExt as _;
+    use crate::replay::header::{self, Header};
+    use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 
     const OPTIONS: Options = Options { packets_max: 1000 };
 
@@ -497,7 +311,7 @@ mod tests {
     fn a_key_made_before_the_machine_was_started_again_is_dead() {
         let scratch = Scratch::with_key("boot");
         let path = scratch.0.join("epoch-7");
-        let (_, header) = open(&path, 7).unwrap().unwrap();
+        let (_, header) = file::open(&path, 7).unwrap().unwrap();
         let other = Header { boot_id: [b'0'; header::BOOT_ID_BYTES], ..header };
         scratch.write(&*other.encode(), 0);
         scratch.assert_dead(Death::OtherBoot);

@@ -101,6 +101,10 @@ pub fn build_each(
     orders: &mut [Order<'_>],
     rng: &mut Rng,
 ) -> Vec<Result<(), BuildError>> {
+    wipe::after(|| build_batch(tier, orders, rng))
+}
+
+fn build_batch(tier: Tier, orders: &mut [Order<'_>], rng: &mut Rng) -> Vec<Result<(), BuildError>> {
     let mut drafts: Vec<Draft<'_>> =
         orders.iter().map(|order| Draft::new(&order.itinerary, rng)).collect();
     for (draft, order) in drafts.iter_mut().zip(&*orders) {
@@ -121,7 +125,6 @@ pub fn build_each(
         }
     }
     add_layers(tier, &mut payloads);
-    wipe::stack();
     drafts.iter().map(|draft| draft.error().map_or(Ok(()), Err)).collect()
 }
 

@@ -13,7 +13,8 @@ use super::header::{BLOCK_BYTES, FINAL_BYTES, Hop, HopKeys, NEXT};
 use crate::crypto::random::Rng;
 use crate::crypto::tier::Tier;
 use crate::crypto::x25519::{self, BASE_POINT, Point, Product, Secret};
-use crate::crypto::{aes_ctr, field, sha256, wipe, xor_into};
+use crate::crypto::{aes_ctr, field, sha256, xor_into};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// One header of a batch; what is secret in it is wiped on drop.
@@ -90,7 +91,7 @@ impl<'a> Draft<'a> {
 
     /// Everybody would know the shared secret with a public key of low order.
     fn check_shared(&mut self, hop: usize) {
-        if *self.shared == [0; 32] {
+        if bool::from(self.shared.ct_eq(&[0; 32])) {
             self.refuse(BuildError::PublicKey { hop });
         }
     }
@@ -123,8 +124,8 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Computes the headers of `drafts`; those that cannot be have an error. What the kernels left on
-/// the stack is wiped.
+/// Computes the headers of `drafts`; those that cannot be have an error. What the kernels leave on
+/// the stack is the caller's to wipe.
 pub(super) fn seal(tier: Tier, drafts: &mut [Draft<'_>], rng: &mut Rng) {
     let jobs = with_hop(drafts, 0);
     x25519::multiply_each(
@@ -148,7 +149,6 @@ pub(super) fn seal(tier: Tier, drafts: &mut [Draft<'_>], rng: &mut Rng) {
         }
         compute_gammas(tier, drafts, hops_behind);
     }
-    wipe::stack();
 }
 
 /// The keys of hop number `hop`, in every header that has one.

@@ -52,20 +52,7 @@ impl Surb {
             return Err(BuildError::Identifier);
         }
         let itinerary = Itinerary { version: Version::SingleSeed, ..*itinerary };
-        let mut draft = Draft::new(&itinerary, rng);
-        draft::seal(Tier::chosen(), std::slice::from_mut(&mut draft), rng);
-        if let Some(error) = draft.error() {
-            return Err(error);
-        }
-        let mut header = [0; HEADER_BYTES];
-        draft.write(&mut header);
-        let seeds: Seeds = draft.keys().iter().map(|keys| *keys.payload_seed()).collect();
-        let surb = Surb {
-            header,
-            first_hop: itinerary.route[0].address,
-            seeds: seeds.last().copied().into_iter().collect(),
-        };
-        Ok((surb, Recovery { identifier: itinerary.identifier, seeds }))
+        wipe::after(|| Self::seal(&itinerary, rng))
     }
 
     /// The reply block in `bytes`: header, first hop's address, from one to five seeds.
@@ -94,12 +81,25 @@ impl Surb {
         let (header, delta) = out.split_at_mut(HEADER_BYTES);
         header.copy_from_slice(&self.header);
         payload::pad(message, delta);
-        let tier = Tier::chosen();
-        for seed in self.seeds.iter().rev() {
-            payload::add_layer(tier, &payload::seeded_key(tier, seed), delta);
-        }
-        wipe::stack();
+        wipe::after(|| add_layers(Tier::chosen(), &self.seeds, delta));
         Ok(self.first_hop)
+    }
+
+    fn seal(itinerary: &Itinerary<'_>, rng: &mut Rng) -> Result<(Surb, Recovery), BuildError> {
+        let mut draft = Draft::new(itinerary, rng);
+        draft::seal(Tier::chosen(), std::slice::from_mut(&mut draft), rng);
+        if let Some(error) = draft.error() {
+            return Err(error);
+        }
+        let mut header = [0; HEADER_BYTES];
+        draft.write(&mut header);
+        let seeds: Seeds = draft.keys().iter().map(|keys| *keys.payload_seed()).collect();
+        let surb = Surb {
+            header,
+            first_hop: itinerary.route[0].address,
+            seeds: seeds.last().copied().into_iter().collect(),
+        };
+        Ok((surb, Recovery { identifier: itinerary.identifier, seeds }))
     }
 }
 
@@ -128,12 +128,11 @@ impl Recovery {
         if payload.len() < lioness::BLOCK_BYTES_MIN {
             return None;
         }
-        let tier = Tier::chosen();
-        for seed in self.seeds.iter().rev() {
-            payload::add_layer(tier, &payload::seeded_key(tier, seed), payload);
-        }
-        payload::remove_layer(tier, &payload::seeded_key(tier, self.seeds.last()?), payload);
-        wipe::stack();
+        let (tier, last) = (Tier::chosen(), self.seeds.last()?);
+        wipe::after(|| {
+            add_layers(tier, &self.seeds, payload);
+            payload::remove_layer(tier, &payload::seeded_key(tier, last), payload);
+        });
         payload::open(payload)
     }
 }
@@ -141,5 +140,12 @@ impl Recovery {
 impl fmt::Debug for Recovery {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Recovery").field("hops", &self.seeds.len()).finish_non_exhaustive()
+    }
+}
+
+/// Puts the layers of all hops around `payload`, the last hop's first.
+fn add_layers(tier: Tier, seeds: &Seeds, payload: &mut [u8]) {
+    for seed in seeds.iter().rev() {
+        payload::add_layer(tier, &payload::seeded_key(tier, seed), payload);
     }
 }

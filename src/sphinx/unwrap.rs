@@ -109,9 +109,11 @@ impl Unwrapper {
             outcomes: &mut self.outcomes[..count],
             packets,
         };
-        batch.load(self.packet_bytes);
-        batch.derive_keys();
-        batch.check_gammas();
+        wipe::after(|| {
+            batch.load(self.packet_bytes);
+            batch.derive_keys();
+            batch.check_gammas();
+        });
         batch
     }
 }
@@ -122,8 +124,7 @@ impl fmt::Debug for Unwrapper {
     }
 }
 
-/// A batch whose headers are checked. When it goes, finished or not, its keys are wiped, and so is
-/// what the kernels left on the stack.
+/// A batch whose headers are checked. When it goes, finished or not, its keys are wiped.
 #[must_use = "nothing is unwrapped before `finish`"]
 pub struct Checked<'u, 'p> {
     tier: Tier,
@@ -144,10 +145,12 @@ impl<'u> Checked<'u, '_> {
 
     /// Step b: routing information, blinding, payload, in place. Outcomes are in input order.
     pub fn finish(mut self) -> &'u [Result<Hop, Refusal>] {
-        self.read_routing();
-        self.blind();
-        self.open_payloads();
-        self.write_headers();
+        wipe::after(|| {
+            self.read_routing();
+            self.blind();
+            self.open_payloads();
+            self.write_headers();
+        });
         let outcomes = std::mem::take(&mut self.outcomes);
         for (outcome, lane) in outcomes.iter_mut().zip(&*self.lanes) {
             *outcome = lane.refusal.map_or(Ok(lane.hop), Err);
@@ -242,7 +245,6 @@ impl<'u> Checked<'u, '_> {
 impl Drop for Checked<'_, '_> {
     fn drop(&mut self) {
         self.lanes.iter_mut().for_each(Lane::wipe);
-        wipe::stack();
     }
 }
 
@@ -291,8 +293,10 @@ impl Lane {
         }
     }
 
+    /// Wipes the keys and what was computed with them. The hop stays until the next batch, here and
+    /// among the outcomes: it opens nothing, and whoever sees this memory sees the caller's too,
+    /// where the packet waits with its next link and its time.
     fn wipe(&mut self) {
-        self.hop = Lane::EMPTY.hop;
         zeroize_bytes(&mut self.shared);
         self.keys.wipe();
         zeroize_bytes(&mut self.mac);

@@ -1,4 +1,4 @@
-//! A port that also keeps what it received, byte for byte.
+//! A port that also writes down what is done with it, and byte for byte what it received.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -7,8 +7,18 @@ use std::rc::Rc;
 
 use mixline::io::{Port, PortCounters, Unsent};
 
-/// Datagrams with their sources, in the order in which they were received.
-pub(crate) type Log = Rc<RefCell<Vec<(SocketAddr, Vec<u8>)>>>;
+/// What is done with a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Receive,
+    /// A datagram and its source, which the last call hands over.
+    Received(SocketAddr, Vec<u8>),
+    Send,
+    Flush,
+}
+
+/// In the order in which it was done.
+pub(crate) type Log = Rc<RefCell<Vec<Step>>>;
 
 /// The port `port`, listened to.
 pub(crate) struct Tap<P> {
@@ -19,8 +29,9 @@ pub(crate) struct Tap<P> {
 impl<P: Port> Port for Tap<P> {
     fn receive(&mut self, most: usize, mut take: impl FnMut(SocketAddr, &[u8])) -> usize {
         let mut log = self.log.borrow_mut();
+        log.push(Step::Receive);
         self.port.receive(most, |source, datagram| {
-            log.push((source, datagram.to_vec()));
+            log.push(Step::Received(source, datagram.to_vec()));
             take(source, datagram);
         })
     }
@@ -29,10 +40,12 @@ impl<P: Port> Port for Tap<P> {
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> Result<SocketAddr, E>,
     ) -> Result<(), Unsent<E>> {
+        self.log.borrow_mut().push(Step::Send);
         self.port.send(fill)
     }
 
     fn flush(&mut self) {
+        self.log.borrow_mut().push(Step::Flush);
         self.port.flush();
     }
 

@@ -11,7 +11,6 @@ use std::arch::asm;
 /// The requests of the tool "MC".
 const TOOL: u64 = 0x4d43_0000;
 const MAKE_UNDEFINED: u64 = TOOL + 1;
-const MAKE_DEFINED: u64 = TOOL + 2;
 const RUNNING: u64 = 0x1001;
 
 /// The answer of the valgrind around this process, or 0 without one: four rotations that make a
@@ -44,9 +43,4 @@ pub(crate) fn is_here() -> bool {
 /// From now on `secret`, and all that is computed from it, must decide nothing.
 pub(crate) fn poison(secret: &mut [u8]) {
     request(MAKE_UNDEFINED, secret.as_mut_ptr() as u64, secret.len() as u64);
-}
-
-/// `output` may be looked at.
-pub(crate) fn release(output: &mut [u8]) {
-    request(MAKE_DEFINED, output.as_mut_ptr() as u64, output.len() as u64);
 }

@@ -97,7 +97,7 @@ fn digest_group<const G: usize>(keys: &[&[u8]], messages: &[&[u8]], digests: &mu
         block[8..].copy_from_slice(&load_u64::<G>(messages, middle..end));
         compress(&mut state, &block, BLOCK_BYTES + end, end == bytes);
     }
-    store_u64(&state, digests);
+    store_u64(&state, digests, 0);
 }
 
 /// RFC 7693, 3.2: F, where `bytes` counts the key's block and all of the message so far.

@@ -6,7 +6,11 @@ use std::hint::black_box;
 /// Eight words. With `CHECKED` (or debug assertions) every stated bound is asserted, and that no
 /// sum, difference or product leaves its word. No branch depends on a lane otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Portable<const CHECKED: bool>([u64; LANES]);
+pub(in crate::crypto) struct Portable<const CHECKED: bool>([u64; LANES]);
+
+/// Every machine can do this.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::crypto) struct Anywhere;
 
 /// What an IFMA multiplication sees of its operands.
 const LOW_52: u64 = (1 << 52) - 1;
@@ -66,13 +70,20 @@ fn low_52(product: u128) -> u64 {
 }
 
 impl<const CHECKED: bool> Lanes for Portable<CHECKED> {
+    type Proof = Anywhere;
+
     #[inline(always)]
-    fn splat(word: u64) -> Self {
+    fn proof(self) -> Anywhere {
+        Anywhere
+    }
+
+    #[inline(always)]
+    fn splat(_: Anywhere, word: u64) -> Self {
         Portable([word; LANES])
     }
 
     #[inline(always)]
-    fn load(row: &Row) -> Self {
+    fn load(_: Anywhere, row: &Row) -> Self {
         Portable(row.0)
     }
 
@@ -155,7 +166,7 @@ impl<const CHECKED: bool> Lanes for Portable<CHECKED> {
     }
 
     #[inline(always)]
-    fn outlined<A, R>(part: impl FnOnce(A) -> R, argument: A) -> R {
+    fn outlined<A, R>(_: Anywhere, part: impl FnOnce(A) -> R, argument: A) -> R {
         part(argument)
     }
 }

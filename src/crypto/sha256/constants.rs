@@ -5,6 +5,7 @@
 //! blocks are the same for every secret, and most blocks that follow.
 
 use sha2::block_api::compress256;
+use std::slice::from_ref;
 use zeroize::{Zeroize, ZeroizeOnDrop, zeroize_bytes};
 
 /// The eight words of a hash between two blocks.
@@ -47,7 +48,7 @@ impl Keyed {
         let mut state_behind = |pad: u8| {
             let mut state = INITIAL;
             block.iter_mut().for_each(|byte| *byte ^= pad);
-            compress256(&mut state, &[block]);
+            compress256(&mut state, from_ref(&block));
             state
         };
         let inner = state_behind(INNER_PAD);

@@ -24,90 +24,33 @@ pub(in crate::crypto) fn splat_u64<const G: usize>(word: u64) -> Wide<G> {
     [_mm512_set1_epi64(word.cast_signed()); G]
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::crypto) fn add_u32<const G: usize>(a: Wide<G>, b: Wide<G>) -> Wide<G> {
-    let mut out = a;
-    for i in 0..G {
-        out[i] = _mm512_add_epi32(a[i], b[i]);
-    }
-    out
+/// Defines an operation on vectors side by side: the intrinsic on each, with its constant if it has
+/// one.
+macro_rules! wide {
+    ($name:ident $(<$constant:ident: $kind:ty>)? ($($word:ident),+) = $of_one:ident) => {
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        pub(in crate::crypto) fn $name<$(const $constant: $kind,)? const G: usize>(
+            $($word: Wide<G>),+
+        ) -> Wide<G> {
+            let mut out = [_mm512_setzero_si512(); G];
+            for i in 0..G {
+                out[i] = $of_one$(::<$constant>)?($($word[i]),+);
+            }
+            out
+        }
+    };
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::crypto) fn add_u64<const G: usize>(a: Wide<G>, b: Wide<G>) -> Wide<G> {
-    let mut out = a;
-    for i in 0..G {
-        out[i] = _mm512_add_epi64(a[i], b[i]);
-    }
-    out
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::crypto) fn xor<const G: usize>(a: Wide<G>, b: Wide<G>) -> Wide<G> {
-    let mut out = a;
-    for i in 0..G {
-        out[i] = _mm512_xor_si512(a[i], b[i]);
-    }
-    out
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::crypto) fn rotate_left_u32<const BITS: i32, const G: usize>(a: Wide<G>) -> Wide<G> {
-    let mut out = a;
-    for i in 0..G {
-        out[i] = _mm512_rol_epi32::<BITS>(a[i]);
-    }
-    out
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::crypto) fn rotate_right_u32<const BITS: i32, const G: usize>(a: Wide<G>) -> Wide<G> {
-    let mut out = a;
-    for i in 0..G {
-        out[i] = _mm512_ror_epi32::<BITS>(a[i]);
-    }
-    out
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::crypto) fn rotate_right_u64<const BITS: i32, const G: usize>(a: Wide<G>) -> Wide<G> {
-    let mut out = a;
-    for i in 0..G {
-        out[i] = _mm512_ror_epi64::<BITS>(a[i]);
-    }
-    out
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::crypto) fn shift_right_u32<const BITS: u32, const G: usize>(a: Wide<G>) -> Wide<G> {
-    let mut out = a;
-    for i in 0..G {
-        out[i] = _mm512_srli_epi32::<BITS>(a[i]);
-    }
-    out
-}
-
-/// For each bit the bit of `TABLE` at the place that the bits of a, b and c, in this order, spell.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(in crate::crypto) fn ternary<const TABLE: i32, const G: usize>(
-    a: Wide<G>,
-    b: Wide<G>,
-    c: Wide<G>,
-) -> Wide<G> {
-    let mut out = a;
-    for i in 0..G {
-        out[i] = _mm512_ternarylogic_epi32::<TABLE>(a[i], b[i], c[i]);
-    }
-    out
-}
+wide!(add_u32(a, b) = _mm512_add_epi32);
+wide!(add_u64(a, b) = _mm512_add_epi64);
+wide!(xor(a, b) = _mm512_xor_si512);
+wide!(rotate_left_u32<BITS: i32>(a) = _mm512_rol_epi32);
+wide!(rotate_right_u32<BITS: i32>(a) = _mm512_ror_epi32);
+wide!(rotate_right_u64<BITS: i32>(a) = _mm512_ror_epi64);
+wide!(shift_right_u32<BITS: u32>(a) = _mm512_srli_epi32);
+// For each bit the bit of `TABLE` at the place that the bits of a, b and c, in this order, spell.
+wide!(ternary<TABLE: i32>(a, b, c) = _mm512_ternarylogic_epi32);
 
 /// Each of `words` in every lane.
 #[inline]

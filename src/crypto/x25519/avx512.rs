@@ -4,41 +4,42 @@
 
 use super::kernels::{self, Group, Kernels};
 use super::ladder;
-use crate::crypto::lanes::avx512::Avx512;
+use crate::crypto::lanes::avx512::Ifma;
+use crate::crypto::vectors::Avx512;
 
-impl Kernels for Avx512 {
+impl Kernels for Ifma {
     const LEAVES_SINGLES: bool = true;
 
-    fn multiply(groups: &mut [ladder::Group]) {
-        // SAFETY: the machine has AVX-512 with IFMA: see `Avx512`.
-        unsafe { multiply(groups) }
+    fn multiply(proof: Avx512, groups: &mut [ladder::Group]) {
+        // SAFETY: the proof says that the machine has these features.
+        unsafe { multiply(proof, groups) }
     }
 
-    fn prepare(groups: &mut [&mut Group]) {
+    fn prepare(proof: Avx512, groups: &mut [&mut Group]) {
         // SAFETY: as above.
-        unsafe { prepare(groups) }
+        unsafe { prepare(proof, groups) }
     }
 
-    fn multiply_prepared(groups: &mut [&mut Group]) {
+    fn multiply_prepared(proof: Avx512, groups: &mut [&mut Group]) {
         // SAFETY: as above.
-        unsafe { multiply_prepared(groups) }
+        unsafe { multiply_prepared(proof, groups) }
     }
 }
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512ifma")]
-fn multiply(groups: &mut [ladder::Group]) {
-    kernels::multiply::<Avx512>(groups);
+fn multiply(proof: Avx512, groups: &mut [ladder::Group]) {
+    kernels::multiply::<Ifma>(proof, groups);
 }
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512ifma")]
-fn prepare(groups: &mut [&mut Group]) {
-    kernels::prepare::<Avx512>(groups);
+fn prepare(proof: Avx512, groups: &mut [&mut Group]) {
+    kernels::prepare::<Ifma>(proof, groups);
 }
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512ifma")]
-fn multiply_prepared(groups: &mut [&mut Group]) {
-    kernels::multiply_prepared::<Avx512>(groups);
+fn multiply_prepared(proof: Avx512, groups: &mut [&mut Group]) {
+    kernels::multiply_prepared::<Ifma>(proof, groups);
 }

@@ -15,7 +15,10 @@ type Job<'a> = (&'a [u8; 32], &'a Point, &'a mut Point);
 
 /// For each job (scalar, point, product): multiplies the point by the clamped scalar. One that
 /// would have a group for itself goes alone where that is quicker.
-pub(super) fn multiply_each<'a, K: Kernels>(mut jobs: impl Iterator<Item = Job<'a>>) {
+pub(super) fn multiply_each<'a, K: Kernels>(
+    proof: K::Proof,
+    mut jobs: impl Iterator<Item = Job<'a>>,
+) {
     loop {
         let mut batch: ArrayVec<Job<'a>, BATCH> = jobs.by_ref().take(BATCH).collect();
         let leaves_one = K::LEAVES_SINGLES && batch.len() % LANES == 1;
@@ -25,11 +28,11 @@ pub(super) fn multiply_each<'a, K: Kernels>(mut jobs: impl Iterator<Item = Job<'
         if batch.is_empty() {
             break;
         }
-        multiply_batch::<K>(batch);
+        multiply_batch::<K>(proof, batch);
     }
 }
 
-fn multiply_batch<K: Kernels>(batch: ArrayVec<Job<'_>, BATCH>) {
+fn multiply_batch<K: Kernels>(proof: K::Proof, batch: ArrayVec<Job<'_>, BATCH>) {
     let mut groups = [Group::default(); GROUPS];
     let groups = &mut groups[..batch.len().div_ceil(LANES)];
     for (index, (scalar, point, _)) in batch.iter().enumerate() {
@@ -37,7 +40,7 @@ fn multiply_batch<K: Kernels>(batch: ArrayVec<Job<'_>, BATCH>) {
         group.points.set(lane, &words_of(point));
         group.changes.set(lane, &digits::changes(scalar));
     }
-    K::multiply(groups);
+    K::multiply(proof, groups);
     for (index, (_, _, product)) in batch.into_iter().enumerate() {
         groups[index / LANES].products.write(index % LANES, product);
     }

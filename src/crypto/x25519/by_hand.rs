@@ -1,6 +1,6 @@
 //! The field of 2^255 - 19 in the plainest way, for tests.
 
-pub(super) const P: [u64; 4] = [u64::MAX - 18, u64::MAX, u64::MAX, u64::MAX >> 1];
+use super::curve::P;
 
 /// a b mod p, by doubling and adding; `a` is below p.
 pub(super) fn product(a: &[u64; 4], b: &[u64; 4]) -> [u64; 4] {

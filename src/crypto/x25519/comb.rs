@@ -36,7 +36,7 @@ impl Table {
     /// Of an entry's number, bit 0 says whether q2 is added, 1 whether q1 is, 2 whether q0 is.
     #[inline(always)]
     pub(super) fn fill<L: Lanes>(&mut self, point: &Projective<L>) {
-        let mut point = *point;
+        let (mut point, proof) = (*point, point.proof());
         let mut teeth = [point.extended(); 4];
         for (tooth, doublings) in teeth.iter_mut().zip([3, PLACES, PLACES, PLACES]) {
             for _ in 0..doublings {
@@ -49,21 +49,21 @@ impl Table {
             let (tooth, half) = (tooth.cached(), 1 << bit);
             for entry in (0..2 * half).rev() {
                 let negative = if entry < half { Mask::MAX } else { 0 };
-                let sum = Extended { factors: self.read(entry % half) };
+                let sum = Extended { factors: self.read(proof, entry % half) };
                 self.write(entry, &sum.add(&tooth, negative).extended().factors);
             }
         }
         for entry in 0..ENTRIES {
-            let sum = Extended { factors: self.read::<L>(entry) };
+            let sum = Extended { factors: self.read::<L>(proof, entry) };
             self.write(entry, &sum.cached().factors);
         }
     }
 
     #[inline(always)]
-    fn read<L: Lanes>(&self, entry: usize) -> [Factor<L>; 4] {
-        let mut factors = [Factor::zero(); 4];
+    fn read<L: Lanes>(&self, proof: L::Proof, entry: usize) -> [Factor<L>; 4] {
+        let mut factors = [Factor::zero(proof); 4];
         for (factor, rows) in factors.iter_mut().zip(&self.0[entry]) {
-            *factor = Factor::load(rows);
+            *factor = Factor::load(proof, rows);
         }
         factors
     }
@@ -77,12 +77,12 @@ impl Table {
 
     /// The points multiplied by scalars with these digits, as u-coordinates.
     #[inline(always)]
-    pub(super) fn multiply<L: Lanes>(&self, signs: &Words) -> Fraction<L> {
-        let mut product = Projective::neutral();
+    pub(super) fn multiply<L: Lanes>(&self, proof: L::Proof, signs: &Words) -> Fraction<L> {
+        let mut product = Projective::neutral(proof);
         for place in (0..PLACES).rev() {
-            let sign = |tooth| signs.test::<L>(PLACES * tooth + place);
+            let sign = |tooth| signs.test::<L>(proof, PLACES * tooth + place);
             let negative = !sign(3);
-            let entry = self.entry([sign(2), sign(1), sign(0)].map(|sign| sign ^ negative));
+            let entry = self.entry(proof, [sign(2), sign(1), sign(0)].map(|sign| sign ^ negative));
             product = product.double().extended().add(&entry, negative).projective();
         }
         product.u()
@@ -90,12 +90,12 @@ impl Table {
 
     /// In each lane the entry with the number that these are the bits of.
     #[inline(always)]
-    fn entry<L: Lanes>(&self, number: [Mask; 3]) -> Cached<L> {
-        let mut factors = [Factor::zero(); 4];
+    fn entry<L: Lanes>(&self, proof: L::Proof, number: [Mask; 3]) -> Cached<L> {
+        let mut factors = [Factor::zero(proof); 4];
         for (f, factor) in factors.iter_mut().enumerate() {
-            let mut limbs = [L::splat(0); LIMBS];
+            let mut limbs = [L::splat(proof, 0); LIMBS];
             for (k, limb) in limbs.iter_mut().enumerate() {
-                let row = |entry: usize| L::load(&self.0[entry][f][k]);
+                let row = |entry: usize| L::load(proof, &self.0[entry][f][k]);
                 let pair = |entry| L::choose(number[0], row(entry + 1), row(entry));
                 let four = |entry| L::choose(number[1], pair(entry + 2), pair(entry));
                 *limb = L::choose(number[2], four(4), four(0));

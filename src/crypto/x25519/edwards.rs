@@ -57,8 +57,15 @@ impl<L: Lanes> Projective<L> {
 
     /// The neutral element.
     #[inline(always)]
-    pub(super) fn neutral() -> Self {
-        Projective { x: Sum::small(0), y: Sum::small(1), z: Sum::small(1) }
+    pub(super) fn neutral(proof: L::Proof) -> Self {
+        let (zero, one) = (Sum::small(proof, 0), Sum::small(proof, 1));
+        Projective { x: zero, y: one, z: one }
+    }
+
+    /// What its vectors were made with.
+    #[inline(always)]
+    pub(super) fn proof(&self) -> L::Proof {
+        self.x.proof()
     }
 
     /// The double. All of e, f, g and h have the opposite sign of the paper's, which cancels.
@@ -135,7 +142,7 @@ impl<L: Lanes> Extended<L> {
     pub(super) fn cached(&self) -> Cached<L> {
         let [minus, plus, z, t] = &self.factors;
         let z2 = z.sum().add(&z.sum()).carry();
-        let t2d = t.multiply(&Factor::constant(&TWO_D)).carry();
+        let t2d = t.multiply(&Factor::constant(t.proof(), &TWO_D)).carry();
         Cached { factors: [*minus, *plus, z2, t2d] }
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! The product of two factors is a sum whose limbs are below [`PRODUCT_LIMIT`].
 
+use super::curve::A;
 use crate::crypto::lanes::{Lanes, Mask, Row};
 
 /// Limbs of an element.
@@ -26,12 +27,19 @@ const TOP_MASK: u64 = (1 << TOP_BITS) - 1;
 const FOLD_255: u64 = 19;
 const FOLD_260: u64 = 32 * FOLD_255;
 
-/// Limbs of a product are below: ten terms of 52 bits and one of ten bits (see [`fold`]).
+/// Limbs of a product are below: ten halves of 52 bits and one of ten bits (see [`fold`]).
 const PRODUCT_LIMIT: u64 = 11 << RADIX_BITS;
 /// Limbs of what is carried are below.
 const SUM_LIMIT: u64 = 1 << 60;
 /// The top limb of a factor is below: 47 bits, and what came from the limb below it.
 const TOP_LIMIT: u64 = (1 << TOP_BITS) + (SUM_LIMIT >> RADIX_BITS) + 1;
+
+/// The last column of a product is below. It is the high half of the product of the top limbs, at
+/// most (2^47 + 2^8)^2 / 2^52, which is 2^42 + 16 without its fraction, and a carry of at most 1:
+/// the column before it holds one low half, and two high halves of products with a top limb.
+const TOP_COLUMN_LIMIT: u64 = (1 << 42) + 18;
+const _: () = assert!(TOP_LIMIT - 1 == (1 << 47) + (1 << 8));
+const _: () = assert!(FOLD_260 * TOP_COLUMN_LIMIT <= 1 << RADIX_BITS);
 
 /// 1024 p in limbs, each above those of the sum of two products: 2^57 - 19 * 1024 for the lowest,
 /// 2^57 - 32 for the others, since 2^265 - 32 = 32 (2^52 - 1) (1 + 2^52 + ... + 2^208).
@@ -42,8 +50,8 @@ const MULTIPLE_OF_P: [u64; LIMBS] = {
 };
 const _: () = assert!(MULTIPLE_OF_P[0] > 2 * PRODUCT_LIMIT);
 
-/// (A - 2) / 4 for the curve v^2 = u^3 + A u^2 + u, A = 486662 (RFC 7748, section 4.1).
-const A24: u64 = 121_665;
+/// What RFC 7748, section 5, calls a24.
+const A24: u64 = (A - 2) / 4;
 
 /// An element in each lane, of whose limbs every bit counts.
 #[derive(Clone, Copy)]
@@ -56,10 +64,16 @@ pub(super) struct Factor<L>([L; LIMBS]);
 impl<L: Lanes> Sum<L> {
     /// The same number below 2^52 in every lane.
     #[inline(always)]
-    pub(super) fn small(number: u64) -> Self {
-        let mut limbs = [L::splat(0); LIMBS];
-        limbs[0] = L::splat(number);
+    pub(super) fn small(proof: L::Proof, number: u64) -> Self {
+        let mut limbs = [L::splat(proof, 0); LIMBS];
+        limbs[0] = L::splat(proof, number);
         Sum(limbs)
+    }
+
+    /// What its vectors were made with.
+    #[inline(always)]
+    pub(super) fn proof(&self) -> L::Proof {
+        self.0[0].proof()
     }
 
     /// The sum.
@@ -75,10 +89,10 @@ impl<L: Lanes> Sum<L> {
     /// The difference. `other` is at most the sum of two products.
     #[inline(always)]
     pub(super) fn sub(&self, other: &Self) -> Self {
-        let mut difference = *self;
+        let (mut difference, proof) = (*self, self.proof());
         for (k, multiple) in MULTIPLE_OF_P.into_iter().enumerate() {
             other.0[k].bound(2 * PRODUCT_LIMIT);
-            difference.0[k] = self.0[k].add(L::splat(multiple)).sub(other.0[k]);
+            difference.0[k] = self.0[k].add(L::splat(proof, multiple)).sub(other.0[k]);
         }
         difference
     }
@@ -86,15 +100,16 @@ impl<L: Lanes> Sum<L> {
     /// Adds (A - 2) / 4 times `factor`.
     #[inline(always)]
     pub(super) fn add_a24_times(&self, factor: &Factor<L>) -> Self {
-        let (mut sum, a24) = (*self, L::splat(A24));
+        let (mut sum, proof) = (*self, factor.proof());
+        let a24 = L::splat(proof, A24);
         for k in 0..LIMBS {
             sum.0[k] = sum.0[k].add_product_low(factor.0[k], a24);
         }
         for k in 1..LIMBS {
             sum.0[k] = sum.0[k].add_product_high(factor.0[k - 1], a24);
         }
-        let over = L::splat(0).add_product_high(factor.0[4], a24);
-        sum.0[0] = sum.0[0].add_product_low(over, L::splat(FOLD_260));
+        let over = L::splat(proof, 0).add_product_high(factor.0[4], a24);
+        sum.0[0] = sum.0[0].add_product_low(over, L::splat(proof, FOLD_260));
         sum
     }
 
@@ -102,11 +117,11 @@ impl<L: Lanes> Sum<L> {
     /// back to the lowest, 19-fold.
     #[inline(always)]
     pub(super) fn carry(&self) -> Factor<L> {
-        let mut limbs = self.0;
+        let (mut limbs, proof) = (self.0, self.proof());
         limbs.iter().for_each(|limb| limb.bound(SUM_LIMIT));
         let over = limbs[4].shr(TOP_BITS);
-        limbs[0] = limbs[0].add_product_low(over, L::splat(FOLD_255));
-        limbs[4] = limbs[4].and(L::splat(TOP_MASK));
+        limbs[0] = limbs[0].add_product_low(over, L::splat(proof, FOLD_255));
+        limbs[4] = limbs[4].and(L::splat(proof, TOP_MASK));
         for k in 1..LIMBS {
             limbs[k] = limbs[k].add(limbs[k - 1].shr(RADIX_BITS));
         }
@@ -123,26 +138,32 @@ impl<L: Lanes> Sum<L> {
 }
 
 impl<L: Lanes> Factor<L> {
+    /// What its vectors were made with.
+    #[inline(always)]
+    pub(super) fn proof(&self) -> L::Proof {
+        self.0[0].proof()
+    }
+
     /// A constant, the same in every lane.
     #[inline(always)]
-    pub(super) fn constant(limbs: &[u64; LIMBS]) -> Self {
-        let mut factor = [L::splat(0); LIMBS];
+    pub(super) fn constant(proof: L::Proof, limbs: &[u64; LIMBS]) -> Self {
+        let mut factor = [L::splat(proof, 0); LIMBS];
         for k in 0..LIMBS {
-            factor[k] = L::splat(limbs[k]);
+            factor[k] = L::splat(proof, limbs[k]);
         }
         Factor(factor)
     }
 
     /// Zero.
     #[inline(always)]
-    pub(super) fn zero() -> Self {
-        Self::constant(&[0; LIMBS])
+    pub(super) fn zero(proof: L::Proof) -> Self {
+        Self::constant(proof, &[0; LIMBS])
     }
 
     /// One.
     #[inline(always)]
-    pub(super) fn one() -> Self {
-        Self::constant(&[1, 0, 0, 0, 0])
+    pub(super) fn one(proof: L::Proof) -> Self {
+        Self::constant(proof, &[1, 0, 0, 0, 0])
     }
 
     /// From limbs that other factors have.
@@ -153,10 +174,10 @@ impl<L: Lanes> Factor<L> {
 
     /// What [`Factor::store`] wrote.
     #[inline(always)]
-    pub(super) fn load(rows: &[Row; LIMBS]) -> Self {
-        let mut limbs = [L::splat(0); LIMBS];
+    pub(super) fn load(proof: L::Proof, rows: &[Row; LIMBS]) -> Self {
+        let mut limbs = [L::splat(proof, 0); LIMBS];
         for (limb, row) in limbs.iter_mut().zip(rows) {
-            *limb = L::load(row);
+            *limb = L::load(proof, row);
         }
         Factor(limbs)
     }
@@ -174,13 +195,14 @@ impl<L: Lanes> Factor<L> {
     #[inline(always)]
     pub(super) fn from_words(words: [L; 4]) -> Self {
         let [a, b, c, d] = words;
-        let radix = L::splat(RADIX_MASK);
+        let proof = a.proof();
+        let radix = L::splat(proof, RADIX_MASK);
         Factor([
             a.and(radix),
             a.shr(52).or(b.shl(12)).and(radix),
             b.shr(40).or(c.shl(24)).and(radix),
             c.shr(28).or(d.shl(36)).and(radix),
-            d.shr(16).and(L::splat(TOP_MASK)),
+            d.shr(16).and(L::splat(proof, TOP_MASK)),
         ])
     }
 
@@ -195,8 +217,9 @@ impl<L: Lanes> Factor<L> {
     #[inline(always)]
     pub(super) fn sum(&self) -> Sum<L> {
         let mut limbs = self.0;
+        let radix = L::splat(self.proof(), RADIX_MASK);
         for limb in &mut limbs[..4] {
-            *limb = limb.and(L::splat(RADIX_MASK));
+            *limb = limb.and(radix);
         }
         Sum(limbs)
     }
@@ -205,19 +228,19 @@ impl<L: Lanes> Factor<L> {
     /// taken off at most once: when adding 19 reaches 2^255.
     #[inline(always)]
     fn canonical(&self) -> [L; LIMBS] {
-        let mut limbs = self.sum().0;
-        let mut carry = L::splat(FOLD_255);
+        let (mut limbs, proof) = (self.sum().0, self.proof());
+        let mut carry = L::splat(proof, FOLD_255);
         for limb in &limbs[..4] {
             carry = limb.add(carry).shr(RADIX_BITS);
         }
         carry = limbs[4].add(carry).shr(TOP_BITS);
         carry.bound(2);
-        limbs[0] = limbs[0].add_product_low(carry, L::splat(FOLD_255));
+        limbs[0] = limbs[0].add_product_low(carry, L::splat(proof, FOLD_255));
         for k in 0..4 {
             limbs[k + 1] = limbs[k + 1].add(limbs[k].shr(RADIX_BITS));
-            limbs[k] = limbs[k].and(L::splat(RADIX_MASK));
+            limbs[k] = limbs[k].and(L::splat(proof, RADIX_MASK));
         }
-        limbs[4] = limbs[4].and(L::splat(TOP_MASK));
+        limbs[4] = limbs[4].and(L::splat(proof, TOP_MASK));
         limbs
     }
 
@@ -225,7 +248,7 @@ impl<L: Lanes> Factor<L> {
     #[inline(always)]
     pub(super) fn multiply(&self, other: &Self) -> Sum<L> {
         let (a, b) = (&self.0, &other.0);
-        let mut columns = [L::splat(0); 2 * LIMBS];
+        let mut columns = [L::splat(self.proof(), 0); 2 * LIMBS];
         for i in 0..LIMBS {
             for j in 0..LIMBS {
                 columns[i + j] = columns[i + j].add_product_low(a[i], b[j]);
@@ -241,7 +264,7 @@ impl<L: Lanes> Factor<L> {
     #[inline(always)]
     pub(super) fn square(&self) -> Sum<L> {
         let a = &self.0;
-        let mut columns = [L::splat(0); 2 * LIMBS];
+        let mut columns = [L::splat(self.proof(), 0); 2 * LIMBS];
         for i in 0..LIMBS {
             for j in i + 1..LIMBS {
                 columns[i + j] = columns[i + j].add_product_low(a[i], a[j]);
@@ -284,16 +307,18 @@ impl<L: Lanes> Factor<L> {
 /// Brings ten columns back to five limbs: column k + 5 belongs to limb k, 608-fold.
 ///
 /// A column holds at most five low and four high halves, or the reverse: below 9 * 2^52. The upper
-/// columns are carried to 52 bits first. The last of them is below 2^43, and 608 times that below
-/// 2^52, so that it has no high half. A limb is then below 9 * 2^52 + 2^52 + 608.
+/// columns are carried to 52 bits first, all but the last, which has no column to carry to. It is
+/// below [`TOP_COLUMN_LIMIT`], so that 608 times it has no high half. A limb is then its column, a
+/// low half and a high half of 608 times 52 bits: below 9 * 2^52 + 2^52 + 608.
 #[inline(always)]
 fn fold<L: Lanes>(mut columns: [L; 2 * LIMBS]) -> Sum<L> {
     for k in LIMBS..2 * LIMBS - 1 {
         columns[k + 1] = columns[k + 1].add(columns[k].shr(RADIX_BITS));
     }
-    columns[9].bound(RADIX_MASK / FOLD_260);
-    let factor = L::splat(FOLD_260);
-    let mut limbs = [L::splat(0); LIMBS];
+    columns[9].bound(TOP_COLUMN_LIMIT);
+    let proof = columns[0].proof();
+    let factor = L::splat(proof, FOLD_260);
+    let mut limbs = [L::splat(proof, 0); LIMBS];
     for k in 0..LIMBS {
         limbs[k] = columns[k].add_product_low(columns[k + LIMBS], factor);
     }
@@ -308,9 +333,9 @@ fn fold<L: Lanes>(mut columns: [L; 2 * LIMBS]) -> Sum<L> {
 mod tests {
     use super::*;
     use crate::crypto::lanes::LANES;
-    use crate::crypto::lanes::portable::Portable;
+    use crate::crypto::lanes::portable::{Anywhere, Portable};
     use crate::crypto::random::Rng;
-    use crate::crypto::x25519::by_hand;
+    use crate::crypto::x25519::{by_hand, curve};
 
     type Checked = Portable<true>;
 
@@ -325,13 +350,13 @@ mod tests {
     }
 
     fn factor(number: &[u64; 4]) -> Factor<Checked> {
-        Factor::from_words(number.map(Checked::splat))
+        Factor::from_words(number.map(|word| Checked::splat(Anywhere, word)))
     }
 
     /// Numbers mod p at the edges of it and of limbs, and any.
     fn numbers() -> Vec<[u64; 4]> {
         let mut rng = Rng::from_seed([1; 32]);
-        let p = by_hand::P;
+        let p = curve::P;
         let mut numbers = vec![[0; 4], [1, 0, 0, 0], [p[0] - 1, p[1], p[2], p[3]]];
         numbers.push([u64::MAX, u64::MAX, u64::MAX, u64::MAX >> 2]);
         for limb in 1..5 {
@@ -349,8 +374,8 @@ mod tests {
 
     /// A factor with the largest limbs that carrying can leave, and garbage above them.
     fn largest() -> Factor<Checked> {
-        let mut limbs = [Checked::splat(u64::MAX); LIMBS];
-        limbs[4] = Checked::splat(TOP_LIMIT - 1);
+        let mut limbs = [Checked::splat(Anywhere, u64::MAX); LIMBS];
+        limbs[4] = Checked::splat(Anywhere, TOP_LIMIT - 1);
         Factor(limbs)
     }
 
@@ -375,7 +400,7 @@ mod tests {
     #[test]
     fn numbers_from_p_on_are_reduced_and_bit_255_is_ignored() {
         for above in 0..19 {
-            let words = [by_hand::P[0] + above, u64::MAX, u64::MAX, u64::MAX];
+            let words = [curve::P[0] + above, u64::MAX, u64::MAX, u64::MAX];
             assert_eq!(number(factor(&words)), [above, 0, 0, 0]);
         }
     }
@@ -386,19 +411,19 @@ mod tests {
         let largest = largest();
         let product = largest.multiply(&largest);
         assert_eq!(number(product.carry()), number(largest.square().carry()));
-        let sums = Sum([Checked::splat(2 * PRODUCT_LIMIT - 1); LIMBS]);
-        let difference = Sum([Checked::splat(0); LIMBS]).sub(&sums);
+        let sums = Sum([Checked::splat(Anywhere, 2 * PRODUCT_LIMIT - 1); LIMBS]);
+        let difference = Sum([Checked::splat(Anywhere, 0); LIMBS]).sub(&sums);
         let back = difference.add(&sums).carry();
         assert_eq!(number(back), [0; 4]);
-        let carried = Sum([Checked::splat(SUM_LIMIT - 1); LIMBS]).carry();
+        let carried = Sum([Checked::splat(Anywhere, SUM_LIMIT - 1); LIMBS]).carry();
         carried.multiply(&carried).add_a24_times(&largest).carry();
     }
 
     /// The deepest chain of sums in the formulas: f of a doubling, and e of a ladder's step.
     #[test]
     fn the_formulas_stay_within_what_can_be_carried() {
-        let product = Sum([Checked::splat(PRODUCT_LIMIT - 1); LIMBS]);
-        let zero = Sum([Checked::splat(0); LIMBS]);
+        let product = Sum([Checked::splat(Anywhere, PRODUCT_LIMIT - 1); LIMBS]);
+        let zero = Sum([Checked::splat(Anywhere, 0); LIMBS]);
         let doubled = product.add(&product);
         doubled.sub(&zero).add(&doubled).carry();
         product.sub(&zero).add(&doubled).carry();
@@ -407,13 +432,13 @@ mod tests {
     #[test]
     #[should_panic(expected = "is not below")]
     fn a_limb_beyond_its_bound_is_found() {
-        Sum([Checked::splat(SUM_LIMIT); LIMBS]).carry();
+        Sum([Checked::splat(Anywhere, SUM_LIMIT); LIMBS]).carry();
     }
 
     #[test]
     #[should_panic(expected = "is not below")]
     fn a_subtrahend_beyond_its_bound_is_found() {
-        let sums = Sum([Checked::splat(2 * PRODUCT_LIMIT); LIMBS]);
-        Sum([Checked::splat(0); LIMBS]).sub(&sums);
+        let sums = Sum([Checked::splat(Anywhere, 2 * PRODUCT_LIMIT); LIMBS]);
+        Sum([Checked::splat(Anywhere, 0); LIMBS]).sub(&sums);
     }
 }

@@ -19,8 +19,9 @@ pub(super) struct Fraction<L> {
 impl<L: Lanes> Fraction<L> {
     /// 0 / 0, to be replaced.
     #[inline(always)]
-    pub(super) fn none() -> Self {
-        Fraction { x: Sum::small(0), z: Sum::small(0) }
+    pub(super) fn none(proof: L::Proof) -> Self {
+        let zero = Sum::small(proof, 0);
+        Fraction { x: zero, z: zero }
     }
 }
 
@@ -30,11 +31,12 @@ impl<L: Lanes> Fraction<L> {
 /// inverse of that one.
 #[inline(always)]
 pub(super) fn divide<'q, L: Lanes>(
+    proof: L::Proof,
     fractions: &[Fraction<L>; GROUPS],
     quotients: impl DoubleEndedIterator<Item = &'q mut Words> + ExactSizeIterator,
 ) {
     let fractions = &fractions[..quotients.len()];
-    let one = Factor::one();
+    let one = Factor::one(proof);
     let (mut zeros, mut factors, mut before) = ([0; GROUPS], [one; GROUPS], [one; GROUPS]);
     let mut product = one;
     for (g, fraction) in fractions.iter().enumerate() {
@@ -48,7 +50,7 @@ pub(super) fn divide<'q, L: Lanes>(
         let own = multiply(&inverse, &before[g]);
         inverse = multiply(&inverse, &factors[g]);
         let finite = multiply(&fraction.x.carry(), &own);
-        quotient.store(Factor::choose(zeros[g], &Factor::zero(), &finite).to_words());
+        quotient.store(Factor::choose(zeros[g], &Factor::zero(proof), &finite).to_words());
     }
 }
 
@@ -69,9 +71,14 @@ fn inverse_of_lanes<L: Lanes>(lanes: &Factor<L>) -> Factor<L> {
 fn inverse_of_first<L: Lanes>(factor: &Factor<L>) -> Factor<L> {
     let mut words = Words::default();
     words.store(factor.to_words());
-    let mut inverse = inverse(&words.lane(0));
+    let (mut inverse, proof) = (inverse(&words.lane(0)), factor.proof());
     let [a, b, c, d] = inverse;
-    let factor = Factor::from_words([L::splat(a), L::splat(b), L::splat(c), L::splat(d)]);
+    let factor = Factor::from_words([
+        L::splat(proof, a),
+        L::splat(proof, b),
+        L::splat(proof, c),
+        L::splat(proof, d),
+    ]);
     inverse.zeroize();
     words.zeroize();
     factor
@@ -79,7 +86,7 @@ fn inverse_of_first<L: Lanes>(factor: &Factor<L>) -> Factor<L> {
 
 #[inline(always)]
 fn multiply<L: Lanes>(a: &Factor<L>, b: &Factor<L>) -> Factor<L> {
-    L::outlined(carried_product, (a, b))
+    L::outlined(a.proof(), carried_product, (a, b))
 }
 
 #[inline(always)]

@@ -28,13 +28,10 @@ const _: () = assert!(P_INVERSE.wrapping_mul(P[0]) & LIMB_MASK == 1);
 
 type Number = [i64; LIMBS];
 
-/// The transition matrix of 62 division steps, times 2^62; |u| + |v| and |q| + |r| are at most
-/// 2^62.
-struct Steps {
-    u: i64,
-    v: i64,
-    q: i64,
-    r: i64,
+/// A row of the transition matrix of 62 division steps, times 2^62; |a| + |b| is at most 2^62.
+struct Row {
+    a: i64,
+    b: i64,
 }
 
 /// The inverse of `x`, below p, in four words; of zero it is zero.
@@ -45,9 +42,9 @@ pub(super) fn inverse(x: &[u64; 4]) -> [u64; 4] {
     // -(delta + 1/2).
     let mut zeta = -1;
     for _ in 0..ROUNDS {
-        let steps = divide(&mut zeta, f[0], g[0]);
-        steps.apply(&mut f, &mut g);
-        steps.apply_mod_p(&mut d, &mut e);
+        let [upper, lower] = divide(&mut zeta, f[0], g[0]);
+        (f, g) = (upper.apply(&f, &g), lower.apply(&f, &g));
+        (d, e) = (upper.apply_mod_p(&d, &e), lower.apply_mod_p(&d, &e));
     }
     words_of(&reduced(d, f[LIMBS - 1] >> 63))
 }
@@ -56,7 +53,7 @@ pub(super) fn inverse(x: &[u64; 4]) -> [u64; 4] {
 /// (g, (g - f) / 2) and delta 1 - delta; else (f, (g + (g mod 2) f) / 2) and 1 + delta.
 ///
 /// Instead of g, u and v being halved, f and the upper row of the matrix stay twice as large.
-fn divide(zeta: &mut i64, mut f: i64, mut g: i64) -> Steps {
+fn divide(zeta: &mut i64, mut f: i64, mut g: i64) -> [Row; 2] {
     let (mut u, mut v, mut q, mut r) = (1_i64, 0_i64, 0_i64, 1_i64);
     for _ in 0..LIMB_BITS {
         // All ones where delta > 0, and where g is odd.
@@ -75,54 +72,39 @@ fn divide(zeta: &mut i64, mut f: i64, mut g: i64) -> Steps {
         u = u.wrapping_mul(2);
         v = v.wrapping_mul(2);
     }
-    Steps { u, v, q, r }
+    [Row { a: u, b: v }, Row { a: q, b: r }]
 }
 
-impl Steps {
-    /// (f, g) becomes (u f + v g, q f + r g) / 2^62, which is exact.
-    fn apply(&self, f: &mut Number, g: &mut Number) {
-        let (mut upper, mut lower) = (0_i128, 0_i128);
+impl Row {
+    /// (a x + b y) / 2^62, which is exact.
+    fn apply(&self, x: &Number, y: &Number) -> Number {
+        self.combine(x, y, 0)
+    }
+
+    /// (a x + b y) / 2^62 mod p: the multiple of p is added that makes the division exact. All
+    /// numbers stay between -2p and p: p times what multiplies a negative one is added as well.
+    fn apply_mod_p(&self, x: &Number, y: &Number) -> Number {
+        let (sign_x, sign_y) = (x[LIMBS - 1] >> 63, y[LIMBS - 1] >> 63);
+        let wanted = (self.a & sign_x) + (self.b & sign_y);
+        let sum = product(self.a, x[0]) + product(self.b, y[0]);
+        let excess = P_INVERSE.wrapping_mul(low(sum)).wrapping_add(wanted) & LIMB_MASK;
+        self.combine(x, y, wanted - excess)
+    }
+
+    /// (a x + b y + c p) / 2^62, where the sum has no low limb.
+    fn combine(&self, x: &Number, y: &Number, c: i64) -> Number {
+        let mut number = [0; LIMBS];
+        let mut sum = 0;
         for k in 0..LIMBS {
-            upper += product(self.u, f[k]) + product(self.v, g[k]);
-            lower += product(self.q, f[k]) + product(self.r, g[k]);
+            sum += product(self.a, x[k]) + product(self.b, y[k]) + product(c, P[k]);
             if k > 0 {
-                f[k - 1] = low(upper);
-                g[k - 1] = low(lower);
+                number[k - 1] = low(sum);
             }
-            upper >>= LIMB_BITS;
-            lower >>= LIMB_BITS;
+            sum >>= LIMB_BITS;
         }
-        f[LIMBS - 1] = whole(upper);
-        g[LIMBS - 1] = whole(lower);
+        number[LIMBS - 1] = whole(sum);
+        number
     }
-
-    /// (d, e) becomes (u d + v e, q d + r e) / 2^62 mod p: the multiple of p is added that makes
-    /// the division exact. Both stay between -2p and p: p times what multiplies a negative one is
-    /// added as well.
-    fn apply_mod_p(&self, d: &mut Number, e: &mut Number) {
-        let (sign_d, sign_e) = (d[LIMBS - 1] >> 63, e[LIMBS - 1] >> 63);
-        let mut upper = product(self.u, d[0]) + product(self.v, e[0]);
-        let mut lower = product(self.q, d[0]) + product(self.r, e[0]);
-        let upper_p = multiple_of_p((self.u & sign_d) + (self.v & sign_e), upper);
-        let lower_p = multiple_of_p((self.q & sign_d) + (self.r & sign_e), lower);
-        upper = (upper + product(P[0], upper_p)) >> LIMB_BITS;
-        lower = (lower + product(P[0], lower_p)) >> LIMB_BITS;
-        for k in 1..LIMBS {
-            upper += product(self.u, d[k]) + product(self.v, e[k]) + product(P[k], upper_p);
-            lower += product(self.q, d[k]) + product(self.r, e[k]) + product(P[k], lower_p);
-            d[k - 1] = low(upper);
-            e[k - 1] = low(lower);
-            upper >>= LIMB_BITS;
-            lower >>= LIMB_BITS;
-        }
-        d[LIMBS - 1] = whole(upper);
-        e[LIMBS - 1] = whole(lower);
-    }
-}
-
-/// `wanted` less what makes `sum` plus that many times p divisible by 2^62.
-fn multiple_of_p(wanted: i64, sum: i128) -> i64 {
-    wanted - (P_INVERSE.wrapping_mul(low(sum)).wrapping_add(wanted) & LIMB_MASK)
 }
 
 /// `number`, between -2p and p, or its negative where `sign` is all ones, brought below p.
@@ -185,7 +167,8 @@ fn words_of(number: &Number) -> [u64; 4] {
 mod tests {
     use super::inverse;
     use crate::crypto::random::Rng;
-    use crate::crypto::x25519::by_hand::{P, product};
+    use crate::crypto::x25519::by_hand::product;
+    use crate::crypto::x25519::curve::P;
 
     #[test]
     fn a_number_times_its_inverse_is_one() {

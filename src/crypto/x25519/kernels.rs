@@ -38,32 +38,32 @@ impl Group {
 }
 
 /// The entries of the kernels, for one kind of lanes. Each takes up to [`GROUPS`] groups.
-pub(super) trait Kernels {
+pub(super) trait Kernels: Lanes {
     /// Whether a point that has no neighbour is quicker multiplied by the scalar backend.
     const LEAVES_SINGLES: bool;
 
     /// Points times scalars.
-    fn multiply(groups: &mut [ladder::Group]);
+    fn multiply(proof: Self::Proof, groups: &mut [ladder::Group]);
     /// Makes the tables of points, and finds out which of these are on the curve.
-    fn prepare(groups: &mut [&mut Group]);
+    fn prepare(proof: Self::Proof, groups: &mut [&mut Group]);
     /// Points that have tables times scalars.
-    fn multiply_prepared(groups: &mut [&mut Group]);
+    fn multiply_prepared(proof: Self::Proof, groups: &mut [&mut Group]);
 }
 
 /// As [`Kernels::multiply`].
 #[inline(always)]
-pub(super) fn multiply<L: Lanes>(groups: &mut [ladder::Group]) {
-    let mut fractions = [Fraction::<L>::none(); GROUPS];
+pub(super) fn multiply<L: Lanes>(proof: L::Proof, groups: &mut [ladder::Group]) {
+    let mut fractions = [Fraction::<L>::none(proof); GROUPS];
     for (fraction, group) in fractions.iter_mut().zip(&*groups) {
-        *fraction = ladder::climb(group);
+        *fraction = ladder::climb(proof, group);
     }
-    divide(&fractions, groups.iter_mut().map(|group| &mut group.products));
+    divide(proof, &fractions, groups.iter_mut().map(|group| &mut group.products));
 }
 
 /// As [`Kernels::prepare`].
 #[inline(always)]
-pub(super) fn prepare<L: Lanes>(groups: &mut [&mut Group]) {
-    let points = lift::<L>(groups.iter().map(|group| &group.points));
+pub(super) fn prepare<L: Lanes>(proof: L::Proof, groups: &mut [&mut Group]) {
+    let points = lift::<L>(proof, groups.iter().map(|group| &group.points));
     for (group, (point, on_curve)) in groups.iter_mut().zip(&points) {
         group.on_curve = *on_curve;
         group.table.fill(point);
@@ -72,10 +72,10 @@ pub(super) fn prepare<L: Lanes>(groups: &mut [&mut Group]) {
 
 /// As [`Kernels::multiply_prepared`].
 #[inline(always)]
-pub(super) fn multiply_prepared<L: Lanes>(groups: &mut [&mut Group]) {
-    let mut fractions = [Fraction::<L>::none(); GROUPS];
+pub(super) fn multiply_prepared<L: Lanes>(proof: L::Proof, groups: &mut [&mut Group]) {
+    let mut fractions = [Fraction::<L>::none(proof); GROUPS];
     for (fraction, group) in fractions.iter_mut().zip(&*groups) {
-        *fraction = group.table.multiply(&group.signs);
+        *fraction = group.table.multiply(proof, &group.signs);
     }
-    divide(&fractions, groups.iter_mut().map(|group| &mut group.products));
+    divide(proof, &fractions, groups.iter_mut().map(|group| &mut group.products));
 }

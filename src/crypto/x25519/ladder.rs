@@ -21,15 +21,16 @@ pub(super) struct Group {
 
 /// The products of the group's points and scalars.
 #[inline(always)]
-pub(super) fn climb<L: Lanes>(group: &Group) -> Fraction<L> {
-    let base = Factor::from_words(group.points.load());
-    let (zero, one) = (Sum::small(0), Sum::small(1));
+pub(super) fn climb<L: Lanes>(proof: L::Proof, group: &Group) -> Fraction<L> {
+    let base = Factor::from_words(group.points.load(proof));
+    let (zero, one) = (Sum::small(proof, 0), Sum::small(proof, 1));
     let mut rung = Rung { x2: one, z2: zero, x3: base.sum(), z3: one };
     for bit in BITS.rev() {
-        rung = rung.step(&base, group.changes.test::<L>(bit));
+        rung = rung.step(&base, group.changes.test::<L>(proof, bit));
     }
     let (second, third) = rung.halves();
-    let mut halves = Halves::choose(group.changes.test::<L>(BITS.start - 1), &third, &second);
+    let mut halves =
+        Halves::choose(group.changes.test::<L>(proof, BITS.start - 1), &third, &second);
     let mut product = halves.double();
     for _ in 1..BITS.start {
         halves = Halves::of(&product.x, &product.z);

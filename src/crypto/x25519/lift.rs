@@ -3,14 +3,13 @@
 //! Every u belongs to a point of the curve v^2 = u^3 + A u^2 + u or of its twist: that is whether
 //! the right side has a root. A point and its negative have the same u, so either root will do.
 
+use super::curve::A;
 use super::edwards::Projective;
 use super::field::{Factor, LIMBS, Sum};
 use super::kernels::GROUPS;
 use super::words::Words;
 use crate::crypto::lanes::{Lanes, Mask};
 
-/// A of the curve v^2 = u^3 + A u^2 + u (RFC 7748, section 4.1).
-const A: u64 = 486_662;
 /// sqrt(-1) = 2^((p - 1) / 4).
 const ROOT_OF_MINUS_ONE: [u64; LIMBS] = [
     0xe_1b27_4a0e_a0b0,
@@ -32,11 +31,12 @@ const SCALE: [u64; LIMBS] = [
 /// the others there is no point, and the coordinates mean nothing.
 #[inline(always)]
 pub(super) fn lift<'a, L: Lanes>(
+    proof: L::Proof,
     coordinates: impl Iterator<Item = &'a Words>,
 ) -> [(Projective<L>, Mask); GROUPS] {
-    let mut us = Elements { factors: [Factor::zero(); GROUPS], count: 0 };
+    let mut us = Elements { factors: [Factor::zero(proof); GROUPS], count: 0 };
     for words in coordinates {
-        us.factors[us.count] = Factor::from_words(words.load());
+        us.factors[us.count] = Factor::from_words(words.load(proof));
         us.count += 1;
     }
     let mut squares = us;
@@ -44,7 +44,7 @@ pub(super) fn lift<'a, L: Lanes>(
         squares.factors[g] = right_side(&us.factors[g]);
     }
     let roots = squares.root_or_root_of_negative();
-    let mut points = [(Projective::neutral(), 0); GROUPS];
+    let mut points = [(Projective::neutral(proof), 0); GROUPS];
     for (g, lifted) in points.iter_mut().enumerate().take(us.count) {
         *lifted = point(&us.factors[g], &squares.factors[g], &roots.factors[g]);
     }
@@ -54,8 +54,8 @@ pub(super) fn lift<'a, L: Lanes>(
 /// u^3 + A u^2 + u = ((u + A) u + 1) u.
 #[inline(always)]
 fn right_side<L: Lanes>(u: &Factor<L>) -> Factor<L> {
-    let sum = u.sum().add(&Sum::small(A)).carry();
-    let sum = sum.multiply(u).add(&Sum::small(1)).carry();
+    let sum = u.sum().add(&Sum::small(u.proof(), A)).carry();
+    let sum = sum.multiply(u).add(&Sum::small(u.proof(), 1)).carry();
     sum.multiply(u).carry()
 }
 
@@ -63,14 +63,15 @@ fn right_side<L: Lanes>(u: &Factor<L>) -> Factor<L> {
 /// x = scale u / v, y = (u - 1) / (u + 1).
 #[inline(always)]
 fn point<L: Lanes>(u: &Factor<L>, square: &Factor<L>, root: &Factor<L>) -> (Projective<L>, Mask) {
+    let proof = u.proof();
     let (found, square) = (root.square(), square.sum());
     let is_root = found.sub(&square).zeros();
     let is_root_of_negative = found.add(&square).zeros();
-    let turned = root.multiply(&Factor::constant(&ROOT_OF_MINUS_ONE)).carry();
+    let turned = root.multiply(&Factor::constant(proof, &ROOT_OF_MINUS_ONE)).carry();
     let v = Factor::choose(is_root, root, &turned);
-    let more = u.sum().add(&Sum::small(1)).carry();
-    let less = u.sum().sub(&Sum::small(1)).carry();
-    let scaled = u.multiply(&Factor::constant(&SCALE)).carry();
+    let more = u.sum().add(&Sum::small(proof, 1)).carry();
+    let less = u.sum().sub(&Sum::small(proof, 1)).carry();
+    let scaled = u.multiply(&Factor::constant(proof, &SCALE)).carry();
     let point = Projective::new(scaled.multiply(&more), less.multiply(&v), v.multiply(&more));
     (point, is_root | is_root_of_negative)
 }
@@ -104,7 +105,7 @@ impl<L: Lanes> Elements<L> {
     /// Squares so many times, then multiplies by `other`.
     #[inline(always)]
     fn square_and_multiply(&self, times: u32, other: &Self) -> Self {
-        L::outlined(square_and_multiply, (self, times, other))
+        L::outlined(self.factors[0].proof(), square_and_multiply, (self, times, other))
     }
 }
 

@@ -5,14 +5,14 @@
 use super::kernels::{self, Group, Kernels};
 use super::prepared::Prepared;
 use super::{Backend, Point, Points, batch, ladder};
-use crate::crypto::lanes::portable::Portable;
+use crate::crypto::lanes::portable::{Anywhere, Portable};
 
 /// The lanes: with bounds asserted where debug assertions are.
 pub(super) type Vectors = Portable<false>;
 
 /// As [`multiply_each`](super::multiply_each) of a tier.
 pub fn multiply_each<'a>(jobs: impl Iterator<Item = (&'a [u8; 32], &'a Point, &'a mut Point)>) {
-    batch::multiply_each::<Vectors>(jobs);
+    batch::multiply_each::<Vectors>(Anywhere, jobs);
 }
 
 /// As [`Points::new`] of a tier.
@@ -23,16 +23,16 @@ pub fn points(lanes: usize) -> Points {
 impl<const CHECKED: bool> Kernels for Portable<CHECKED> {
     const LEAVES_SINGLES: bool = false;
 
-    fn multiply(groups: &mut [ladder::Group]) {
-        kernels::multiply::<Self>(groups);
+    fn multiply(proof: Anywhere, groups: &mut [ladder::Group]) {
+        kernels::multiply::<Self>(proof, groups);
     }
 
-    fn prepare(groups: &mut [&mut Group]) {
-        kernels::prepare::<Self>(groups);
+    fn prepare(proof: Anywhere, groups: &mut [&mut Group]) {
+        kernels::prepare::<Self>(proof, groups);
     }
 
-    fn multiply_prepared(groups: &mut [&mut Group]) {
-        kernels::multiply_prepared::<Self>(groups);
+    fn multiply_prepared(proof: Anywhere, groups: &mut [&mut Group]) {
+        kernels::multiply_prepared::<Self>(proof, groups);
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
             let mut products = vec![[0; 32]; size];
             let jobs = factors.iter().zip(&mut products);
             let jobs = jobs.map(|((scalar, point), product)| (scalar, point, product));
-            batch::multiply_each::<Checked>(jobs);
+            batch::multiply_each::<Checked>(Anywhere, jobs);
             for ((scalar, point), product) in factors.iter().zip(&products) {
                 assert_eq!(*product, serial::multiply(scalar, point));
             }
@@ -84,7 +84,7 @@ mod tests {
                 let mut products = vec![[0; 32]; size];
                 let jobs = scalars.iter().zip(&mut products).enumerate();
                 let jobs = jobs.map(|(lane, (scalar, product))| (lane, scalar, product));
-                prepared.multiply::<Checked>(jobs);
+                prepared.multiply::<Checked>(Anywhere, jobs);
                 for (lane, product) in products.iter().enumerate() {
                     assert_eq!(prepared.is_on_curve(lane), serial::is_on_curve(&points[lane]));
                     if prepared.is_on_curve(lane) {

@@ -58,7 +58,11 @@ impl Prepared {
     }
 
     /// For each job (lane, scalar, product): multiplies the lane's point by the clamped scalar.
-    pub(super) fn multiply<'a, K: Kernels>(&mut self, jobs: impl Iterator<Item = Job<'a>>) {
+    pub(super) fn multiply<'a, K: Kernels>(
+        &mut self,
+        proof: K::Proof,
+        jobs: impl Iterator<Item = Job<'a>>,
+    ) {
         let mut jobs = jobs.peekable();
         while jobs.peek().is_some() {
             let mut batch: ArrayVec<Job<'a>, BATCH> = ArrayVec::new();
@@ -66,8 +70,8 @@ impl Prepared {
                 self.groups[job.0 / LANES].wanted |= bit(job.0);
                 batch.push(job);
             }
-            self.prepare::<K>();
-            self.multiply_batch::<K>(&mut batch);
+            self.prepare::<K>(proof);
+            self.multiply_batch::<K>(proof, &mut batch);
         }
     }
 
@@ -77,7 +81,7 @@ impl Prepared {
     }
 
     /// Makes the tables that are wanted and worth it.
-    fn prepare<K: Kernels>(&mut self) {
+    fn prepare<K: Kernels>(&mut self, proof: K::Proof) {
         let worth = if K::LEAVES_SINGLES { 2 } else { 1 };
         let lacking = |state: &&mut State| (state.wanted & !state.prepared).count_ones() >= worth;
         let states = self.groups.iter_mut().filter(lacking);
@@ -86,11 +90,11 @@ impl Prepared {
                 state.prepared = Mask::MAX;
                 &mut state.group
             }),
-            K::prepare,
+            |groups| K::prepare(proof, groups),
         );
     }
 
-    fn multiply_batch<K: Kernels>(&mut self, batch: &mut [Job<'_>]) {
+    fn multiply_batch<K: Kernels>(&mut self, proof: K::Proof, batch: &mut [Job<'_>]) {
         for (lane, scalar, product) in &mut *batch {
             let state = &mut self.groups[*lane / LANES];
             if state.prepared & bit(*lane) == 0 {
@@ -101,7 +105,9 @@ impl Prepared {
             }
         }
         let states = self.groups.iter_mut().filter(|state| state.wanted != 0);
-        in_batches(states.map(|state| &mut state.group), K::multiply_prepared);
+        in_batches(states.map(|state| &mut state.group), |groups| {
+            K::multiply_prepared(proof, groups);
+        });
         for (lane, _, product) in batch {
             let state = &self.groups[*lane / LANES];
             if state.wanted & bit(*lane) != 0 {

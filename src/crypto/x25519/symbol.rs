@@ -5,13 +5,10 @@
 //! in Computational Algebraic Number Theory", algorithm 1.4.10). The time depends on the point.
 
 use super::Point;
+use super::curve::{A, P};
 use super::words::words_of;
 
 type Number = [u64; 4];
-
-const P: Number = [u64::MAX - 18, u64::MAX, u64::MAX, u64::MAX >> 1];
-/// A of the curve v^2 = u^3 + A u^2 + u (RFC 7748, section 4.1).
-const A: u64 = 486_662;
 
 /// Whether `point` lies on the curve.
 pub(super) fn is_on_curve(point: &Point) -> bool {

@@ -33,15 +33,15 @@ impl Words {
 
     /// The lanes in which `bit` is set.
     #[inline(always)]
-    pub(super) fn test<L: Lanes>(&self, bit: u32) -> Mask {
-        L::load(&self.0[(bit / 64) as usize]).test(bit % 64)
+    pub(super) fn test<L: Lanes>(&self, proof: L::Proof, bit: u32) -> Mask {
+        L::load(proof, &self.0[(bit / 64) as usize]).test(bit % 64)
     }
 
     /// The numbers as vectors.
     #[inline(always)]
-    pub(super) fn load<L: Lanes>(&self) -> [L; 4] {
+    pub(super) fn load<L: Lanes>(&self, proof: L::Proof) -> [L; 4] {
         let [a, b, c, d] = &self.0;
-        [L::load(a), L::load(b), L::load(c), L::load(d)]
+        [L::load(proof, a), L::load(proof, b), L::load(proof, c), L::load(proof, d)]
     }
 
     /// Takes the numbers from vectors.

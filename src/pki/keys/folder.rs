@@ -2,9 +2,10 @@
 //! whose packets it takes, `mix-<n>.key` until the node takes that one into its memory, and
 //! `invitation-<second>.key` with the end of its time.
 
+mod invitation;
+
 use super::file::{KeyFile, Kind};
 use super::{KeyError, SigningKey};
-use crate::clock::UnixMicros;
 use crate::crypto::random::Rng;
 use crate::crypto::{kem, x25519};
 use std::ffi::OsStr;
@@ -14,11 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+pub use invitation::InvitationKey;
+
 const IDENTITY: Kind = Kind { name: "identity key 1", bytes: 32 };
 const LINK: Kind = Kind { name: "link key 1", bytes: 32 };
 const AUTHORITY: Kind = Kind { name: "authority key 1", bytes: 32 };
-/// The KEM key of the invited.
-const INVITATION: Kind = Kind { name: "invitation key 1", bytes: kem::SECRET_BYTES };
 /// The public half of the mix key, then the link's KEM key.
 const EPOCH: Kind = Kind { name: "epoch keys 2", bytes: 32 + kem::SECRET_BYTES };
 /// A mix key that no packet was accepted under yet.
@@ -60,15 +61,6 @@ impl EpochKeys {
             kem: Arc::new(kem::Secret::generate()),
         }
     }
-}
-
-/// The KEM key that a gateway accepts from those it has invited, beside those of the epochs.
-#[derive(Debug)]
-pub struct InvitationKey {
-    /// Until when invitations with it are valid.
-    pub valid_until: UnixMicros,
-    /// The key.
-    pub kem: Arc<kem::Secret>,
 }
 
 /// The folder where a node's keys lie.
@@ -209,67 +201,7 @@ impl KeyFolder {
     /// # Errors
     /// When the folder cannot be read.
     pub fn epochs(&self) -> Result<Vec<u64>, KeyError> {
-        let failed = |source| KeyError::from_io(&self.folder, source);
-        let mut epochs = Vec::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
-            epochs.extend(epoch_of(&entry.map_err(failed)?.file_name()));
-        }
-        epochs.sort_unstable();
-        Ok(epochs)
-    }
-
-    /// The key of the invited, if there is one that is valid at `wall`.
-    ///
-    /// # Errors
-    /// When the folder cannot be read, or the file is readable by others, or no key.
-    pub fn invitation_key(&self, wall: UnixMicros) -> Result<Option<InvitationKey>, KeyError> {
-        let ends_s = self.invitation_ends()?.into_iter();
-        let Some(latest_s) = ends_s.filter(|end_s| *end_s > wall.as_secs()).max() else {
-            return Ok(None);
-        };
-        let file = self.own(&invitation_file(latest_s), INVITATION);
-        let kem = kem::Secret::from_bytes(&file.read()?);
-        let kem = Arc::new(kem.map_err(|_| file.fault("it holds no such key"))?);
-        Ok(Some(InvitationKey { valid_until: UnixMicros::from_secs(latest_s), kem }))
-    }
-
-    /// Erases the keys of the invited whose time is over at `wall`: what was sent to them must not
-    /// be opened later.
-    ///
-    /// # Errors
-    /// When the folder cannot be read, or a file cannot be removed.
-    pub fn erase_expired_invitation_keys(&self, wall: UnixMicros) -> Result<(), KeyError> {
-        let mut ends_s = self.invitation_ends()?;
-        ends_s.retain(|end_s| *end_s <= wall.as_secs());
-        let mut expired = ends_s.into_iter().map(invitation_file);
-        expired.try_for_each(|name| self.erase(&self.own(&name, INVITATION)))
-    }
-
-    /// A key of the invited that is valid until `valid_until` or longer: the one that is there,
-    /// its time extended, or a new one.
-    ///
-    /// # Errors
-    /// When a file cannot be read or made.
-    pub fn extend_invitation_key(
-        &self,
-        valid_until: UnixMicros,
-        wall: UnixMicros,
-    ) -> Result<InvitationKey, KeyError> {
-        let path = |end: UnixMicros| self.folder.join(invitation_file(end.as_secs()));
-        match self.invitation_key(wall)? {
-            Some(key) if key.valid_until >= valid_until => Ok(key),
-            Some(InvitationKey { valid_until: before, kem }) => {
-                let failed = |source| KeyError::from_io(&self.folder, source);
-                std::fs::rename(path(before), path(valid_until)).map_err(failed)?;
-                Ok(InvitationKey { valid_until, kem })
-            }
-            None => {
-                let kem = Arc::new(kem::Secret::generate());
-                let file = self.own(&invitation_file(valid_until.as_secs()), INVITATION);
-                file.create(&kem.to_bytes())?;
-                Ok(InvitationKey { valid_until, kem })
-            }
-        }
+        self.numbers("epoch-")
     }
 
     /// Loads the authority's key `name`.
@@ -289,14 +221,19 @@ impl KeyFolder {
         self.own(&format!("{name}.key"), AUTHORITY).create(key.secret())
     }
 
-    /// When the keys of the invited end, in seconds since 1970.
-    fn invitation_ends(&self) -> Result<Vec<u64>, KeyError> {
+    /// The numbers between `prefix` and `.key` in the names of the folder's files, in ascending
+    /// order.
+    fn numbers(&self, prefix: &str) -> Result<Vec<u64>, KeyError> {
+        let number = |name: &OsStr| {
+            name.to_str()?.strip_prefix(prefix)?.strip_suffix(".key")?.parse::<u64>().ok()
+        };
         let failed = |source| KeyError::from_io(&self.folder, source);
-        let mut ends_s = Vec::new();
+        let mut numbers = Vec::new();
         for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
-            ends_s.extend(invitation_of(&entry.map_err(failed)?.file_name()));
+            numbers.extend(number(&entry.map_err(failed)?.file_name()));
         }
-        Ok(ends_s)
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     fn read_32(&self, name: &str, kind: Kind) -> Result<Zeroizing<[u8; 32]>, KeyError> {
@@ -336,18 +273,6 @@ fn mix_file(epoch: u64) -> String {
     format!("mix-{epoch}.key")
 }
 
-fn epoch_of(name: &OsStr) -> Option<u64> {
-    name.to_str()?.strip_prefix("epoch-")?.strip_suffix(".key")?.parse().ok()
-}
-
-fn invitation_file(end_s: u64) -> String {
-    format!("invitation-{end_s}.key")
-}
-
-fn invitation_of(name: &OsStr) -> Option<u64> {
-    name.to_str()?.strip_prefix("invitation-")?.strip_suffix(".key")?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,17 +280,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     /// A folder of one test, removed at its end.
-    struct Scratch(PathBuf);
+    pub(super) struct Scratch(pub(super) PathBuf);
 
     impl Scratch {
-        fn new(name: &str) -> Self {
+        pub(super) fn new(name: &str) -> Self {
             let unique = format!("mixline-keys-{}-{name}", std::process::id());
             let path = std::env::temp_dir().join(unique);
             fs::create_dir(&path).unwrap();
             Scratch(path)
         }
 
-        fn keys(&self) -> KeyFolder {
+        pub(super) fn keys(&self) -> KeyFolder {
             KeyFolder::with_credentials(&self.0, None)
         }
 
@@ -480,21 +405,6 @@ mod tests {
         assert_eq!(again.kem.public(), keys.kem.public());
         let other = x25519::Secret::from_bytes([1; 32]);
         assert_eq!(scratch.keys().epoch_keys_with(7, other).unwrap_err().exit_code(), 78);
-    }
-
-    #[test]
-    fn a_key_of_the_invited_is_erased_when_its_time_is_over() {
-        let (scratch, _) = stored("invited");
-        let [start, middle, end] = [1000, 2000, 3000].map(UnixMicros::from_secs);
-        let keys = scratch.keys();
-        keys.extend_invitation_key(middle, start).unwrap();
-        keys.erase_expired_invitation_keys(start).unwrap();
-        assert_eq!(keys.invitation_key(start).unwrap().unwrap().valid_until, middle);
-        keys.extend_invitation_key(end, middle).unwrap();
-        assert!(scratch.0.join("invitation-2000.key").exists());
-        keys.erase_expired_invitation_keys(middle).unwrap();
-        assert!(!scratch.0.join("invitation-2000.key").exists());
-        assert_eq!(keys.invitation_key(middle).unwrap().unwrap().valid_until, end);
     }
 
     #[test]
