@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs;
 
 pub mod event;
+pub mod gathering;
 pub mod namespace;
 
 /// What the machine offers, for the first line that a person reads.

@@ -6,11 +6,13 @@
 //! into the memory the kernel will read. All implementations pass one suite, `tests/ports.rs`.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::ops::Add;
 use std::os::fd::RawFd;
 
 pub mod memory;
 pub mod udp;
 pub mod wake;
+pub mod xdp;
 
 /// The most datagrams that one call of [`Port::receive`] hands over, and the least that a port
 /// can hold between two flushes.
@@ -77,6 +79,10 @@ pub struct PortCounters {
     pub wrong_length: u64,
     /// Datagrams the kernel dropped before the port saw them, mostly for want of buffer space.
     pub kernel_dropped: u64,
+    /// Packets that reached the port without being datagrams to its address.
+    pub foreign: u64,
+    /// Entries of the rings shared with the kernel that name no packet memory the other side had.
+    pub wrong_descriptors: u64,
     /// Errors the kernel reported instead of a datagram.
     pub receive_failed: u64,
     /// Datagrams the kernel took to send.
@@ -89,6 +95,27 @@ pub struct PortCounters {
     pub unreachable: u64,
     /// Datagrams dropped for any other reason the kernel gave, a packet filter for example.
     pub send_failed: u64,
+}
+
+/// What happened at two ports together.
+impl Add for PortCounters {
+    type Output = PortCounters;
+
+    fn add(self, other: PortCounters) -> PortCounters {
+        PortCounters {
+            received: self.received + other.received,
+            wrong_length: self.wrong_length + other.wrong_length,
+            kernel_dropped: self.kernel_dropped + other.kernel_dropped,
+            foreign: self.foreign + other.foreign,
+            wrong_descriptors: self.wrong_descriptors + other.wrong_descriptors,
+            receive_failed: self.receive_failed + other.receive_failed,
+            sent: self.sent + other.sent,
+            send_full: self.send_full + other.send_full,
+            too_long: self.too_long + other.too_long,
+            unreachable: self.unreachable + other.unreachable,
+            send_failed: self.send_failed + other.send_failed,
+        }
+    }
 }
 
 /// Why a port or a sleeper could not be opened, and what to do about it.

@@ -5,11 +5,20 @@ use mixline::crypto::random::Rng;
 use mixline::io::memory::{Conditions, MemoryPort, Network};
 use mixline::io::udp::{Options, UdpPort};
 use mixline::io::wake;
+use mixline::io::xdp::{Mode, XdpPort};
 use mixline::io::{BATCH, Port, PortCounters, Unsent};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
 use std::time::Duration;
 use suite::*;
+
+#[path = "support/lan.rs"]
+mod lan;
+#[path = "support/redirect.rs"]
+mod redirect;
+#[path = "support/xdp_host.rs"]
+mod xdp_host;
 
 /// The sites, and each promise as a function over any of them.
 #[cfg(test)]
@@ -26,6 +35,10 @@ mod suite {
         type Port: Port + Send;
         /// The `host`-th port of this site.
         fn port(&self, host: u8, datagram_bytes: usize) -> Self::Port;
+        /// Lengths of datagrams that travel here and are not [`LENGTH`].
+        fn other_lengths(&self) -> Vec<usize> {
+            vec![1, 64, LENGTH - 1, LENGTH + 1, 2 * LENGTH, 9000]
+        }
         /// Waits until `port` may have something to receive.
         fn settle(&self, port: &Self::Port);
     }
@@ -47,9 +60,52 @@ mod suite {
         }
 
         fn settle(&self, port: &UdpPort) {
-            let (mut sleeper, _waker) = wake::pair().unwrap();
-            let now = clock::now();
-            sleeper.sleep(port, now, now + Nanos::from_millis(20));
+            sleep(port);
+        }
+    }
+
+    fn sleep(port: &impl Port) {
+        let (mut sleeper, _waker) = wake::pair().unwrap();
+        let now = clock::now();
+        sleeper.sleep(port, now, now + Nanos::from_millis(20));
+    }
+
+    /// AF_XDP on hosts of their own, joined by a switch.
+    pub(super) struct Xdp {
+        switch: lan::Switch,
+        mode: Mode,
+        ip: fn(u8) -> IpAddr,
+        queues: u32,
+        /// What must last as long as the ports.
+        rest: Mutex<Vec<(lan::Host, redirect::Redirect)>>,
+    }
+
+    impl Xdp {
+        pub(super) fn new(mode: Mode, ip: fn(u8) -> IpAddr, queues: u32) -> Self {
+            Xdp { switch: lan::Switch::new(), mode, ip, queues, rest: Mutex::default() }
+        }
+    }
+
+    impl Site for Xdp {
+        type Port = XdpPort;
+
+        fn port(&self, number: u8, datagram_bytes: usize) -> XdpPort {
+            let host = self.switch.host(number, self.queues);
+            let ip = (self.ip)(number);
+            let options = xdp_host::options(&host, ip, self.mode, self.queues, datagram_bytes);
+            let (port, program) =
+                xdp_host::open(&host, &options, xdp_host::hops(&host, 1..=99, None));
+            self.rest.lock().unwrap().push((host, program));
+            port
+        }
+
+        /// What ethernet carries.
+        fn other_lengths(&self) -> Vec<usize> {
+            vec![1, 64, LENGTH - 1, LENGTH + 1, 1452]
+        }
+
+        fn settle(&self, port: &XdpPort) {
+            sleep(port);
         }
     }
 
@@ -180,7 +236,8 @@ mod suite {
 
     pub(super) fn wrong_lengths_are_dropped_and_counted<S: Site>(site: &S) {
         let mut port = site.port(1, LENGTH);
-        let lengths = [1, 64, LENGTH - 1, LENGTH + 1, 2 * LENGTH, 9000];
+        let lengths = site.other_lengths();
+        let count = 3 * lengths.len() as u64;
         let mut others: Vec<_> = (2..).zip(lengths).map(|(host, n)| site.port(host, n)).collect();
         for other in &mut others {
             for number in 0..3 {
@@ -193,7 +250,7 @@ mod suite {
         send(&mut right, port.local(), &datagram(7, LENGTH)).unwrap();
         right.flush();
         assert_eq!(receive(site, &mut port, 1), [(right.local(), datagram(7, LENGTH))]);
-        let expected = PortCounters { received: 1, wrong_length: 18, ..Default::default() };
+        let expected = PortCounters { received: 1, wrong_length: count, ..Default::default() };
         assert_eq!(*port.counters(), expected);
     }
 
@@ -292,6 +349,24 @@ macro_rules! suite {
                 another_thread_ends_the_sleep);
         }
     };
+    ($name:ident, $site:expr, as root) => {
+        mod $name {
+            use super::*;
+            suite!(@ root $name $site, bytes_and_source_arrive, batches_of_every_size_arrive_in_order,
+                more_than_a_batch_is_handed_over_in_batches,
+                mixed_destinations_each_get_their_own_in_order,
+                wrong_lengths_are_dropped_and_counted, a_full_queue_is_a_value_and_loses_nothing,
+                a_declined_frame_is_free_again, an_empty_port_gives_nothing_at_once,
+                another_thread_ends_the_sleep);
+        }
+    };
+    (@ root $name:ident $site:expr, $($promise:ident),*) => {
+        $(#[test] fn $promise() {
+            if lan::is_possible(concat!(stringify!($name), "::", stringify!($promise))) {
+                suite::$promise(&$site);
+            }
+        })*
+    };
     (@ $site:expr, $($promise:ident),*) => {
         $(#[test] fn $promise() { suite::$promise(&$site) })*
     };
@@ -300,6 +375,9 @@ macro_rules! suite {
 suite!(udp_with_offload, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: true });
 suite!(udp_plain, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: false });
 suite!(udp_over_ipv6, Udp { ip: |_| "[::1]:0".into(), offload: true });
+suite!(xdp_native, Xdp::new(Mode::Native, lan::v4, 4), as root);
+suite!(xdp_native_over_ipv6, Xdp::new(Mode::Native, lan::v6, 2), as root);
+suite!(xdp_generic, Xdp::new(Mode::Generic, lan::v4, 1), as root);
 suite!(memory, Memory(Network::new(Rng::from_seed([1; 32]), Conditions::default())));
 
 #[test]

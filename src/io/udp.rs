@@ -13,7 +13,7 @@ use send::Sender;
 use socket2::Socket;
 use std::fmt;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 
 mod address;
 mod control;
@@ -140,6 +140,12 @@ impl Port for UdpPort {
 
     fn fd(&self) -> Option<RawFd> {
         Some(self.socket.as_raw_fd())
+    }
+}
+
+impl AsFd for UdpPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
