@@ -14,8 +14,10 @@ use crate::crypto::tier::TierError;
 use crate::demo::DemoError;
 use crate::directory::FollowerError;
 use crate::io::OpenError;
+use crate::io::shield::ShieldError;
+use crate::io::xdp::XdpError;
 use crate::network::InitError;
-use crate::node::{JoinError, LoadError, NodeError};
+use crate::node::{JoinError, LoadError, NodeError, PortsError};
 use crate::pki::{KeyError, MailboxAddressError};
 
 /// The exit statuses of every command (sysexits.h where it has one).
@@ -103,10 +105,28 @@ impl From<OpenError> for Failure {
     }
 }
 
+impl From<PortsError> for Failure {
+    fn from(error: PortsError) -> Self {
+        let status = match error {
+            PortsError::Socket(error) | PortsError::Queue(XdpError::Socket(error)) => {
+                return error.into();
+            }
+            PortsError::Privileges { .. }
+            | PortsError::Shield(ShieldError::Permission { .. })
+            | PortsError::Queue(XdpError::Permission(_)) => Status::Permission,
+            PortsError::Loopback(_) => Status::Configuration,
+            _ => Status::Unavailable,
+        };
+        Failure::new(status, error)
+    }
+}
+
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::Port(error) => error.into(),
+            NodeError::Ports(error) => error.into(),
+            NodeError::Privileges(error) => Failure::new(Status::Permission, error),
             NodeError::Key(error) => error.into(),
             NodeError::Replay(ref source) => {
                 Failure { status: source.exit_code(), message: error.to_string() }

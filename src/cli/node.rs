@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let listed = identity.listed()?;
     identity.check_address(faces.address)?;
     tracing::info!(
-        "{} {} of network {}, epoch {}, on {} by udp",
+        "{} {} of network {}, epoch {}, on {}",
         listed.role(),
         listed.name(),
         identity.consensus.network(),

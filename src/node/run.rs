@@ -6,17 +6,19 @@ use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use super::door::Door;
 use super::exposition::{Exposition, Sources};
 use super::monitor::{Listener, Monitor};
 use super::notify::Notifier;
+use super::ports::{Plan, Ports};
 use super::service::Service;
 use super::{
-    Identity, InForce, Member, Node, NodeError, Options, Standing, Start, Totals, Wakers, assemble,
+    Identity, InForce, ListedNode, Member, Membering, Node, NodeError, Options, Standing, Start, Totals, Wakers, assemble,
 };
 use crate::clock;
 use crate::config::Metrics;
 use crate::crypto::random::Rng;
-use crate::host;
+use crate::host::{self, privileges};
 use crate::io::Port;
 use crate::io::udp::{self, UdpPort};
 use crate::io::wake::{self, Sleeper, Waker};
@@ -79,11 +81,14 @@ pub fn try_start(options: &Options, faces: &Faces<'_>) -> Result<(), NodeError> 
     Ok(())
 }
 
-/// Runs a node on UDP sockets until `stop`; returns what it counted, in a laboratory. A `member`
-/// keeps up with its network meanwhile.
+/// Runs a node until `stop`; returns what it counted, in a laboratory. A `member` keeps up with
+/// its network meanwhile.
+///
+/// All privileges of the process are given up as soon as the ports are open.
 ///
 /// # Errors
-/// When it cannot start: a wrong identity, an address that is taken, too little memory.
+/// When it cannot start: a wrong identity, an address that is taken, too little memory, a
+/// privilege that is missing or one that stays.
 pub fn run(
     identity: &Identity,
     options: &Options,
@@ -92,79 +97,122 @@ pub fn run(
     stop: &Stop,
 ) -> Result<Option<Totals>, NodeError> {
     let notifier = Notifier::from_environment().map_err(NodeError::Notify)?;
-    let (mut control_sleeper, control_waker) = wake::pair()?;
-    let pairs = (0..options.workers).map(|_| wake::pair()).collect::<Result<Vec<_>, _>>()?;
-    let (sleepers, workers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let wakers = Wakers { control: control_waker.clone(), workers };
-    stop.wakes(control_waker.clone());
-    let ports = open_ports(identity, options, faces.address)?;
     let listener = faces.metrics.map(Listener::open).transpose()?;
-    let start = Start { now: clock::now(), wall: clock::wall() };
-    let node = assemble(identity, options, ports, &wakers, start, &mut Rng::from_os())?;
-    let Node { control, workers, fill } = node;
-    let counts: Vec<Arc<Counts>> = workers.iter().map(|worker| worker.counts().clone()).collect();
-    let halt = AtomicBool::new(false);
-    let in_force = InForce { consensus: identity.consensus.clone(), keys: control.keys().to_vec() };
-    let standing = Arc::new(Standing::new(identity.keys.identity.id(), in_force));
-    let sources = Sources {
-        standing: standing.clone(),
-        workers: counts.clone(),
-        control: control.counts().clone(),
-        gateway: control.gateway_counts(),
-        memory_bytes: options.memory_bytes(identity.consensus.geometry()),
-        outlives_process: identity.custody.memory().outlives_process(),
-        lab: options.lab,
-    };
-    let exposition = Exposition::new(sources, clock::now());
-    let monitor = listener.map(|listener| Monitor::start(listener, exposition, wakers.clone()));
-    let monitor = monitor.transpose()?;
-    let (sender, updates) = mpsc::channel();
-    let start_member = |member: Member| member.start(sender, control_waker);
-    let mut membering = member.map(start_member).transpose().map_err(NodeError::Thread)?;
-    let (standing, notifier) = (&*standing, &notifier);
-    let mut service = Service { control, fill, updates, options, standing, notifier };
-
-    let (served, workers) = thread::scope(|scope| {
-        let threads: Vec<_> = workers
-            .into_iter()
-            .zip(sleepers)
-            .enumerate()
-            .map(|(number, (worker, sleeper))| {
-                let core = options.pin.then_some(number);
-                let halt = &halt;
-                scope.spawn(move || work(worker, sleeper, core, halt))
-            })
-            .collect();
-        let served = service.serve(&mut control_sleeper, stop);
-        if let Some(membering) = &mut membering {
-            membering.stop();
+    let ports = Plan::new(identity, options, faces.address).open()?;
+    privileges::drop_all()?;
+    tracing::info!("{ports}");
+    let run = Run { identity, options, member, stop, notifier, listener };
+    match ports {
+        Ports::Udp(ports) => run.over(ports, None),
+        Ports::Uring(ports) => run.over(ports, None),
+        Ports::Xdp(ports, front) => {
+            let neighbours = identity.neighbours()?;
+            let first = |node: &&ListedNode| node.addresses().first().copied();
+            let peers: Vec<_> = neighbours.iter().filter_map(first).collect();
+            run.over(ports, Some(front.open(&peers)?))
         }
-        service.drain(&counts, options.drain_max);
-        halt.store(true, Ordering::Release);
-        wakers.workers.iter().for_each(Waker::wake);
-        let workers = threads.into_iter().filter_map(|thread| thread.join().ok());
-        (served, workers.collect::<Vec<_>>())
-    });
-    drop(membering);
-    if let Some(monitor) = monitor {
-        monitor.stop();
     }
-    served?;
-    let ports: Vec<_> = workers.iter().map(|worker| *worker.port().counters()).collect();
-    let geometry = identity.consensus.geometry();
-    let totals = || Totals::of_node(geometry, &ports, &counts, &service.control);
-    Ok((options.lab && !standing.is_lab_over()).then(totals))
 }
 
-fn open_ports(
-    identity: &Identity,
-    options: &Options,
-    address: SocketAddr,
-) -> Result<Vec<UdpPort>, NodeError> {
-    let datagram_bytes = identity.consensus.geometry().datagram_bytes();
-    let shared = options.workers > 1;
-    let options_of_port = udp::Options { shared, ..udp::Options::new(address, datagram_bytes) };
-    (0..options.workers).map(|_| Ok(UdpPort::open(&options_of_port)?)).collect()
+/// What a run begins with.
+struct Run<'a> {
+    identity: &'a Identity,
+    options: &'a Options,
+    member: Option<Member>,
+    stop: &'a Stop,
+    notifier: Notifier,
+    listener: Option<Listener>,
+}
+
+impl Run<'_> {
+    fn over<P: Port + Send>(
+        self,
+        ports: Vec<P>,
+        door: Option<Door>,
+    ) -> Result<Option<Totals>, NodeError> {
+        let Run { identity, options, member, stop, notifier, listener } = self;
+        let (mut control_sleeper, control_waker) = wake::pair()?;
+        let pairs = (0..options.workers).map(|_| wake::pair()).collect::<Result<Vec<_>, _>>()?;
+        let (sleepers, workers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let wakers = Wakers { control: control_waker.clone(), workers };
+        stop.wakes(control_waker.clone());
+        let start = Start { now: clock::now(), wall: clock::wall() };
+        let node = assemble(identity, options, ports, &wakers, start, &mut Rng::from_os())?;
+        let Node { mut control, workers, fill } = node;
+        if door.is_some() {
+            control.want_guests();
+        }
+        let counts: Vec<_> = workers.iter().map(|worker| worker.counts().clone()).collect();
+        let keys = control.keys().to_vec();
+        let in_force = InForce { consensus: identity.consensus.clone(), keys };
+        let standing = Arc::new(Standing::new(identity.keys.identity.id(), in_force));
+        let sources = Sources {
+            standing: standing.clone(),
+            workers: counts.clone(),
+            control: control.counts().clone(),
+            gateway: control.gateway_counts(),
+            memory_bytes: options.memory_bytes(identity.consensus.geometry()),
+            outlives_process: identity.custody.memory().outlives_process(),
+            lab: options.lab,
+        };
+        let exposition = Exposition::new(sources, clock::now());
+        let start = |listener| Monitor::start(listener, exposition, wakers.clone());
+        let monitor = listener.map(start).transpose()?;
+        let (sender, updates) = mpsc::channel();
+        let start = |member: Member| member.start(sender, control_waker);
+        let membering = member.map(start).transpose().map_err(NodeError::Thread)?;
+        let (standing, notifier) = (&*standing, &notifier);
+        let mut service = Service { control, fill, updates, options, standing, notifier, door };
+        let crew = Crew { workers, sleepers, wakers: &wakers.workers, counts: &counts };
+        let (served, workers) = crew.work(&mut service, &mut control_sleeper, stop, membering);
+        if let Some(monitor) = monitor {
+            monitor.stop();
+        }
+        served?;
+        let ports: Vec<_> = workers.iter().map(|worker| *worker.port().counters()).collect();
+        let geometry = identity.consensus.geometry();
+        let totals = || Totals::of_node(geometry, &ports, &counts, &service.control);
+        Ok((options.lab && !standing.is_lab_over()).then(totals))
+    }
+}
+
+/// The workers, with what they sleep on, and what wakes and counts them.
+struct Crew<'a, P> {
+    workers: Vec<Worker<P>>,
+    sleepers: Vec<Sleeper>,
+    wakers: &'a [Waker],
+    counts: &'a [Arc<Counts>],
+}
+
+impl<P: Port + Send> Crew<'_, P> {
+    /// Every worker on its thread, and the control side on this one, until `stop`; then the drain.
+    fn work(
+        self,
+        service: &mut Service<'_>,
+        sleeper: &mut Sleeper,
+        stop: &Stop,
+        mut membering: Option<Membering>,
+    ) -> (Result<(), NodeError>, Vec<Worker<P>>) {
+        let Crew { workers, sleepers, wakers, counts } = self;
+        let (halt, options) = (&AtomicBool::new(false), service.options);
+        thread::scope(|scope| {
+            let begin = |(number, (worker, sleeper))| {
+                let core = options.pin.then_some(number);
+                scope.spawn(move || work(worker, sleeper, core, halt))
+            };
+            let threads: Vec<_> =
+                workers.into_iter().zip(sleepers).enumerate().map(begin).collect();
+            let served = service.serve(sleeper, stop);
+            if let Some(membering) = &mut membering {
+                membering.stop();
+            }
+            service.drain(counts, options.drain_max);
+            halt.store(true, Ordering::Release);
+            wakers.iter().for_each(Waker::wake);
+            let workers = threads.into_iter().filter_map(|thread| thread.join().ok());
+            (served, workers.collect())
+        })
+    }
 }
 
 /// One worker's thread: turns while there is work, sleep when there is none.

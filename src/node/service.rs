@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 
 use super::control::{Control, Update};
+use super::door::Door;
 use super::notify::Notifier;
 use super::run::{CONNECTED, Stop};
 use super::{FillWatch, InForce, NodeError, Options, Standing};
@@ -27,6 +28,8 @@ pub(super) struct Service<'a> {
     pub(super) options: &'a Options,
     pub(super) standing: &'a Standing,
     pub(super) notifier: &'a Notifier,
+    /// In front of the ports, where they have one.
+    pub(super) door: Option<Door>,
 }
 
 /// What the service manager has been told.
@@ -82,6 +85,9 @@ impl Service<'_> {
 
     fn turn(&mut self) -> usize {
         let work = self.control.turn(clock::now(), clock::wall());
+        while let Some((door, guest)) = self.door.as_mut().zip(self.control.next_guest()) {
+            door.note(guest);
+        }
         self.standing.turns.add(1);
         self.standing.links_up.set(self.control.links_up() as u64);
         self.standing.links.set(self.control.peers() as u64);
@@ -98,6 +104,10 @@ impl Service<'_> {
 
     fn follow(&mut self, update: Update) {
         let consensus = update.consensus.clone();
+        if let Some(door) = &mut self.door {
+            let peers: Vec<_> = update.peers.iter().map(|peer| peer.address).collect();
+            door.follow(&peers);
+        }
         if !self.standing.is_lab_over()
             && let Err(error) = self.options.check_lab(&consensus)
         {
