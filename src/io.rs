@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::RawFd;
 
 pub mod memory;
+pub mod shield;
 pub mod udp;
 pub mod wake;
 
