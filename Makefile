@@ -6,8 +6,9 @@
 # rustup's place, for a shell that was opened before it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-# What the build needs of the system: a C compiler, for aws-lc and for linking.
-PACKAGES := gcc libc6-dev
+# What the build needs of the system: a C compiler, for aws-lc, libbpf and linking, what libbpf
+# asks for, and a compiler that knows BPF, for the XDP program.
+PACKAGES := gcc libc6-dev make pkg-config libelf-dev zlib1g-dev clang
 
 # Seconds for each target of `make fuzz`.
 FUZZ_SECONDS ?= 600

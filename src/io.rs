@@ -10,6 +10,7 @@ use std::ops::Add;
 use std::os::fd::RawFd;
 
 pub mod memory;
+pub mod shield;
 pub mod udp;
 pub mod wake;
 pub mod xdp;

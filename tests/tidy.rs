@@ -77,6 +77,8 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/crypto/x25519/scalar.rs",
     "src/host.rs",
     "src/host/",
+    "src/io/shield/link.rs",
+    "src/io/shield/program.rs",
     "src/io/udp.rs",
     "src/io/udp/",
     "src/io/xdp/mapping.rs",
@@ -85,6 +87,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/replay/map.rs",
     "src/worker/slab.rs",
     "tests/support/allocator.rs",
+    "tests/support/bpf.rs",
     "tests/support/tun.rs",
     "tests/support/valgrind.rs",
 ];
