@@ -6,6 +6,8 @@ use std::fmt;
 use std::fs;
 
 pub mod event;
+pub mod netlink;
+pub mod privileges;
 
 /// What the machine offers, for the first line that a person reads.
 #[derive(Clone, Debug)]

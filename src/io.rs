@@ -11,6 +11,7 @@ use std::os::fd::RawFd;
 pub mod memory;
 pub mod udp;
 pub mod wake;
+pub mod xdp;
 
 /// The most datagrams that one call of [`Port::receive`] hands over, and the least that a port
 /// can hold between two flushes.

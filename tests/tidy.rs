@@ -81,6 +81,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/replay/map.rs",
     "src/worker/slab.rs",
     "tests/support/allocator.rs",
+    "tests/support/lan.rs",
     "tests/support/tun.rs",
     "tests/support/valgrind.rs",
 ];
