@@ -8,6 +8,8 @@ use std::fs;
 pub mod event;
 pub mod gathering;
 pub mod namespace;
+pub mod netlink;
+pub mod privileges;
 
 /// What the machine offers, for the first line that a person reads.
 #[derive(Clone, Debug)]

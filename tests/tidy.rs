@@ -88,6 +88,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/worker/slab.rs",
     "tests/support/allocator.rs",
     "tests/support/bpf.rs",
+    "tests/support/lan.rs",
     "tests/support/tun.rs",
     "tests/support/valgrind.rs",
 ];

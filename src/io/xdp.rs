@@ -27,6 +27,7 @@ pub mod hops;
 pub mod mapping;
 pub mod memory;
 mod queue;
+pub mod resolver;
 pub mod ring;
 pub mod rings;
 mod socket;
