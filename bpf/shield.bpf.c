@@ -174,6 +174,9 @@ static __always_inline bool read_ipv6(struct datagram *datagram, void *at, void 
 	datagram->ip_bytes = bpf_ntohs(ip->payload_len);
 	__builtin_memcpy(&datagram->source.address, &ip->saddr, sizeof(ip->saddr));
 	__builtin_memcpy(&datagram->destination.address, &ip->daddr, sizeof(ip->daddr));
+	/* A form for sockets, not for the wire; here it would look like IPv4. */
+	if (is_ipv4(&datagram->destination.address))
+		return false;
 	next = ip->nexthdr;
 	at = ip + 1;
 	/* The headers behind which Linux finds a datagram without IPsec. */
@@ -309,7 +312,7 @@ static __always_inline bool take_of_source(const struct shield_address *source, 
 
 	if (whole_at)
 		return take(&settings.source, whole_at, now);
-	/* Another CPU may just have entered it, with one packet taken: this one is free then. */
+	/* If another CPU has just entered it, this one is not counted. */
 	bpf_map_update_elem(&sources, source, &first, BPF_NOEXIST);
 	return allows(&settings.source, 0, now);
 }
@@ -335,7 +338,7 @@ static __always_inline enum shield_reason judge_stranger(const struct shield_add
 	return SHIELD_STRANGER;
 }
 
-/* What is cheap to see comes first, what costs the node most to see otherwise comes last. */
+/* What needs no table comes first. */
 static __always_inline enum shield_reason judge(const struct datagram *datagram)
 {
 	bool ipv4 = is_ipv4(&datagram->destination.address);

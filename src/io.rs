@@ -13,6 +13,11 @@ pub mod memory;
 pub mod shield;
 pub mod udp;
 pub mod wake;
+
+#[doc(hidden)]
+pub mod uring {
+    pub use super::udp::UdpPort as UringPort;
+}
 pub mod xdp;
 
 /// The most datagrams that one call of [`Port::receive`] hands over, and the least that a port

@@ -155,6 +155,8 @@ fn a_node_at_one_address_leaves_the_others_alone() {
         assert_eq!(judge(&shield, &same_version.bytes()), let_in(Reason::Stranger));
         assert_eq!(judge(&shield, &same_version.to(ip(neighbour)).bytes()), PASS);
         assert_eq!(judge(&shield, &other.bytes()), PASS);
+        let inside_ipv6 = Frame::v6().to(ip("::ffff:198.18.0.1"));
+        assert_eq!(judge(&shield, &inside_ipv6.bytes()), PASS);
     }
 }
 
@@ -538,18 +540,6 @@ fn without_privileges_the_error_names_them() {
     assert!(error.contains("cap_bpf and cap_net_admin"), "{error}");
 }
 
-#[test]
-fn without_privileges_it_is_not_attached() {
-    let Some(mut shield) = load(&open()) else { return };
-    let deprived = thread::spawn(move || {
-        bpf::leave_network();
-        bpf::drop_privileges();
-        shield.attach(LOOPBACK, Attachment::Generic).unwrap_err().to_string()
-    });
-    let error = deprived.join().unwrap();
-    assert!(error.contains("to lo: grant cap_net_admin"), "{error}");
-}
-
 /// Its index, in every network.
 const LOOPBACK: u32 = 1;
 
@@ -614,24 +604,37 @@ fn what_keeps_a_program_from_an_interface_is_named() {
 fn what_a_frame_costs_is_printed() {
     let over = Settings { per_source: at_once(1), ..open() };
     let flooded = Settings { strangers: at_once(1), ..open() };
-    let short = Frame::v4().with_payload(100).bytes();
-    let foreign = Frame::v4().to_port(53).bytes();
-    let guest = Frame::v4().bytes();
-    let v6 = Frame::v6().bytes();
+    let (foreign, short) = (Frame::v4().to_port(53), Frame::v4().with_payload(100));
+    let stranger = Frame::from(address("198.19.0.1:4000"));
     let rows = [
-        ("foreign: another port", open(), &foreign),
-        ("dropped: short", open(), &short),
-        ("let in: peer", open(), &guest),
-        ("let in: client", open(), &v6),
-        ("let in: stranger", open(), &stranger(1)),
-        ("dropped: stranger over its budget", over, &stranger(1)),
-        ("dropped: strangers over theirs", flooded, &stranger(1)),
+        ("foreign: another port", open(), foreign),
+        ("dropped: short", open(), short),
+        ("let in: peer", open(), Frame::v4()),
+        ("let in: client", open(), Frame::v6()),
+        ("let in: stranger", open(), stranger),
+        ("dropped: stranger over its budget", over, stranger),
+        ("dropped: strangers over theirs", flooded, stranger),
     ];
+    eprintln!("ns on one core, ns on every core at once");
     for (name, settings, frame) in rows {
         let Some(shield) = load(&settings) else { return };
         shield.guests().set_peers([frames::V4_SOURCE.ip()]).unwrap();
         shield.guests().add_client(frames::V6_SOURCE).unwrap();
-        let best = (0..10).map(|_| bpf::run(shield.program(), frame, 100_000).1).min();
-        eprintln!("{:4} ns  {name}", best.unwrap_or_default().as_nanos());
+        let cores = mixline::host::cores();
+        let (alone, together) = (cost(&shield, frame, &cores[..1]), cost(&shield, frame, &cores));
+        eprintln!("{alone:4} {together:4}  {name}");
     }
+}
+
+/// Nanoseconds that one frame takes, while each of `cores` judges such frames; the best of many times.
+fn cost(shield: &Shield, frame: Frame, cores: &[usize]) -> u128 {
+    let best = |core: usize| {
+        assert!(mixline::host::pin(core));
+        let frame = frame.bytes();
+        (0..20).map(|_| bpf::run(shield.program(), &frame, 100_000).1.as_nanos()).min()
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = cores.iter().map(|core| scope.spawn(move || best(*core))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().unwrap()).max().unwrap_or_default()
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +13,7 @@ use super::{Failure, Lifetime, Status, print};
 use crate::clock::{self, UnixMicros};
 use crate::config::{LogLevel, NodeFile};
 use crate::crypto::tier::Tier;
-use crate::host::{self, Machine};
+use crate::host::{self, Machine, privileges};
 use crate::node::{self, Custody, Faces, Identity, LoadError, Member, Stop};
 use crate::pki::{Invitation, KeyFolder, Role};
 
@@ -177,12 +178,18 @@ fn sweep(file: &NodeFile) -> Result<(), Failure> {
 
 fn stop_on_signal(stop: Stop) -> Result<(), Failure> {
     let mut signals = hear(&[SIGTERM, SIGINT, SIGHUP])?;
+    let (sender, dropped) = mpsc::channel();
     std::thread::spawn(move || {
+        // Privileges belong to threads, and this one needs none.
+        let _ = sender.send(privileges::drop_of_thread());
         for _ in signals.forever() {
             stop.request();
         }
     });
-    Ok(())
+    match dropped.recv() {
+        Ok(Err(error)) => Err(Failure::new(Status::Permission, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Logs of the control threads to stderr; the data plane has none.

@@ -81,12 +81,6 @@ pub fn missing() -> Vec<Privilege> {
 /// Why not all privileges are gone; the process must not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum DropError {
-    /// Others would keep theirs: the kernel has them by thread.
-    #[error(
-        "privileges cannot be given up: {0} threads run already, and each has its own. This is a \
-         fault of the program: please report it"
-    )]
-    OtherThreads(usize),
     /// The kernel refused a step.
     #[error("cannot {step}: {source}: start without privileges, or choose the mode with sockets")]
     Refused {
@@ -103,31 +97,35 @@ pub enum DropError {
     Left(String),
 }
 
-/// Gives up every privilege of this process for good: effective, permitted, inheritable, ambient
-/// and, where it may, bounding; no program that it starts gets any either. Reads back what the
-/// kernel says.
+/// Gives up every privilege of the calling thread for good: effective, permitted, inheritable,
+/// ambient and, where it may, bounding; no program that it starts gets any either. Threads that it
+/// starts have none.
 ///
 /// # Errors
 /// [`DropError`]; the process must end then.
-pub fn drop_all() -> Result<(), DropError> {
-    let threads = threads()?;
-    if threads != 1 {
-        return Err(DropError::OtherThreads(threads));
-    }
+pub fn drop_of_thread() -> Result<(), DropError> {
     give_up_new_privileges()?;
     bound_nothing()?;
     // In this order: no set may hold more than the one that it is a part of.
     clear(CapSet::Ambient, "clear the ambient capabilities")?;
     clear(CapSet::Effective, "clear the effective capabilities")?;
     clear(CapSet::Permitted, "clear the permitted capabilities")?;
-    clear(CapSet::Inheritable, "clear the inheritable capabilities")?;
-    confirm()
+    clear(CapSet::Inheritable, "clear the inheritable capabilities")
 }
 
-fn threads() -> Result<usize, DropError> {
+/// As [`drop_of_thread`]; then reads back what the kernel says of every thread of this process.
+/// Threads that run already must have given up theirs: the kernel has them by thread.
+///
+/// # Errors
+/// [`DropError`]; the process must end then.
+pub fn drop_all() -> Result<(), DropError> {
+    drop_of_thread()?;
     let refused =
         |source| DropError::Refused { step: "list the threads in /proc/self/task", source };
-    Ok(fs::read_dir("/proc/self/task").map_err(refused)?.count())
+    for thread in fs::read_dir("/proc/self/task").map_err(refused)? {
+        confirm(&thread.map_err(refused)?.path().join("status"))?;
+    }
+    Ok(())
 }
 
 /// A program that user 0 starts would have all privileges again, and so would one with
@@ -155,14 +153,17 @@ fn clear(set: CapSet, step: &'static str) -> Result<(), DropError> {
     caps::clear(None, set).map_err(refused)
 }
 
-/// Whether the kernel's own account has nothing left.
-fn confirm() -> Result<(), DropError> {
-    let refused = |source| DropError::Refused { step: "read /proc/thread-self/status", source };
-    let status = fs::read_to_string("/proc/thread-self/status").map_err(refused)?;
-    match left(&status) {
-        None => Ok(()),
-        Some(left) => Err(DropError::Left(left)),
-    }
+/// Whether the kernel's own account of a thread has nothing left.
+fn confirm(status: &Path) -> Result<(), DropError> {
+    let account = match fs::read_to_string(status) {
+        // It has ended meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+        account => account,
+    };
+    let step = "read the status of a thread in /proc/self/task";
+    let account = account.map_err(|source| DropError::Refused { step, source })?;
+    left(&account).map_or(Ok(()), |left| Err(DropError::Left(left)))
 }
 
 /// The first line of `status` (proc_pid_status(5)) that is not as it must be, or that is missing.
@@ -208,11 +209,5 @@ mod tests {
         let garbled = NOTHING.replace("CapEff:\t0000000000000000", "CapEff:\tnone");
         assert_eq!(left(&garbled), Some("CapEff: none".into()));
         assert!(left(&NOTHING.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0")).is_some());
-    }
-
-    #[test]
-    fn privileges_are_not_given_up_while_other_threads_have_them() {
-        // The test's own thread is never the first of its process.
-        assert!(matches!(drop_all(), Err(DropError::OtherThreads(2..))));
     }
 }

@@ -86,10 +86,10 @@ impl Frame {
 
     /// The frame as one part of a larger packet.
     pub(crate) fn part(&self, offset_bytes: u16, more: bool) -> Vec<u8> {
-        assert!(offset_bytes % 8 == 0 && self.vlan_tag.is_none());
+        assert!(offset_bytes.is_multiple_of(8) && self.vlan_tag.is_none());
         let mut frame = self.bytes();
         if self.source.is_ipv4() {
-            let word = offset_bytes / 8 | if more { 0x2000 } else { 0 };
+            let word = (offset_bytes / 8) | if more { 0x2000 } else { 0 };
             frame[ETHERNET_BYTES + 6..][..2].copy_from_slice(&word.to_be_bytes());
             return frame;
         }

@@ -48,9 +48,9 @@ pub(crate) struct Socket(OwnedFd);
 
 /// The least memory that the kernel takes: one frame.
 #[repr(align(4096))]
-struct Page([u8; PAGE_BYTES]);
+struct Page([u8; PAGE_BYTES as usize]);
 
-const PAGE_BYTES: usize = 4096;
+const PAGE_BYTES: u32 = 4096;
 
 impl Socket {
     pub(crate) fn new() -> Self {
@@ -60,11 +60,11 @@ impl Socket {
         // SAFETY: the call above just opened it, for nobody else.
         let socket = Socket(unsafe { OwnedFd::from_raw_fd(descriptor) });
         // Never given back, because the kernel may keep it for a while after the socket.
-        let page = Box::leak(Box::new(Page([0; PAGE_BYTES])));
+        let page = Box::leak(Box::new(Page([0; PAGE_BYTES as usize])));
         let region = libc::xdp_umem_reg {
             addr: page.0.as_mut_ptr() as u64,
-            len: PAGE_BYTES as u64,
-            chunk_size: PAGE_BYTES as u32,
+            len: PAGE_BYTES.into(),
+            chunk_size: PAGE_BYTES,
             headroom: 0,
             flags: 0,
             tx_metadata_len: 0,

@@ -26,8 +26,8 @@ pub enum ShieldError {
     )]
     Kernel(libbpf_rs::Error),
     /// There is no such interface.
-    #[error("there is no network interface {0}: see `ip link`")]
-    NoInterface(String),
+    #[error("there is no network interface with the index {0}: see `ip link`")]
+    NoInterface(u32),
     /// The interface has a program.
     #[error(
         "{program} is attached to {interface}, which takes one: stop what uses it, or remove it \

@@ -67,19 +67,20 @@ fn create(program: BorrowedFd<'_>, index: i32, attachment: Attachment) -> Result
 }
 
 fn explain(code: i32, program: BorrowedFd<'_>, index: u32, attachment: Attachment) -> ShieldError {
-    let interface = name_of(index);
-    let source = io::Error::from_raw_os_error(code);
+    let Some(interface) = name_of(index) else { return ShieldError::NoInterface(index) };
     match code {
         libc::EPERM | libc::EACCES => ShieldError::Permission {
             step: format!("attach the XDP program to {interface}"),
-            capabilities: "cap_net_admin",
+            capabilities: "cap_bpf and cap_net_admin",
         },
-        libc::ENODEV => ShieldError::NoInterface(interface),
         libc::EBUSY | libc::EEXIST => {
             ShieldError::Occupied { program: occupant(program, index), interface }
         }
         libc::EOPNOTSUPP if attachment == Attachment::Native => ShieldError::NoNative(interface),
-        _ => ShieldError::Unsuitable { interface, attachment, source },
+        _ => {
+            let source = io::Error::from_raw_os_error(code);
+            ShieldError::Unsuitable { interface, attachment, source }
+        }
     }
 }
 
@@ -98,13 +99,13 @@ fn occupant(program: BorrowedFd<'_>, index: u32) -> String {
     }
 }
 
-/// What people call the interface.
-fn name_of(index: u32) -> String {
+/// What people call the interface, if there is one.
+fn name_of(index: u32) -> Option<String> {
     let mut name = [0u8; libc::IFNAMSIZ];
     // SAFETY: `name` is writable and has the length that the function asks for.
     let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
-    match CStr::from_bytes_until_nul(&name) {
-        Ok(name) if !found.is_null() => name.to_string_lossy().into_owned(),
-        _ => format!("number {index}"),
+    if found.is_null() {
+        return None;
     }
+    Some(CStr::from_bytes_until_nul(&name).ok()?.to_string_lossy().into_owned())
 }

@@ -17,7 +17,7 @@ use generated::{OpenShieldSkel, ShieldSkel, ShieldSkelBuilder};
 #[expect(
     unreachable_pub,
     unused_qualifications,
-    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
     clippy::undocumented_unsafe_blocks,
     clippy::multiple_unsafe_ops_per_block,
     reason = "generated"
