@@ -17,6 +17,8 @@ use suite::*;
 mod lan;
 #[path = "support/redirect.rs"]
 mod redirect;
+#[path = "support/switch.rs"]
+mod switch;
 #[path = "support/xdp_host.rs"]
 mod xdp_host;
 
@@ -72,7 +74,7 @@ mod suite {
 
     /// AF_XDP on hosts of their own, joined by a switch.
     pub(super) struct Xdp {
-        switch: lan::Switch,
+        switch: switch::Switch,
         mode: Mode,
         ip: fn(u8) -> IpAddr,
         queues: u32,
@@ -82,7 +84,7 @@ mod suite {
 
     impl Xdp {
         pub(super) fn new(mode: Mode, ip: fn(u8) -> IpAddr, queues: u32) -> Self {
-            Xdp { switch: lan::Switch::new(), mode, ip, queues, rest: Mutex::default() }
+            Xdp { switch: switch::Switch::new(), mode, ip, queues, rest: Mutex::default() }
         }
     }
 
