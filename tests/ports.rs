@@ -17,6 +17,8 @@ use suite::*;
 mod lan;
 #[path = "support/redirect.rs"]
 mod redirect;
+#[path = "support/switch.rs"]
+mod switch;
 #[path = "support/xdp_host.rs"]
 mod xdp_host;
 
@@ -72,7 +74,7 @@ mod suite {
 
     /// AF_XDP on hosts of their own, joined by a switch.
     pub(super) struct Xdp {
-        switch: lan::Switch,
+        switch: switch::Switch,
         mode: Mode,
         ip: fn(u8) -> IpAddr,
         queues: u32,
@@ -82,7 +84,7 @@ mod suite {
 
     impl Xdp {
         pub(super) fn new(mode: Mode, ip: fn(u8) -> IpAddr, queues: u32) -> Self {
-            Xdp { switch: lan::Switch::new(), mode, ip, queues, rest: Mutex::default() }
+            Xdp { switch: switch::Switch::new(), mode, ip, queues, rest: Mutex::default() }
         }
     }
 
@@ -336,48 +338,39 @@ mod suite {
     }
 }
 
-/// The whole contract, one test for each promise, on the site that `$site` makes.
+/// The whole contract, one test for each promise, on the site that `$site` makes, where
+/// `$is_possible` says so.
 macro_rules! suite {
     ($name:ident, $site:expr) => {
+        suite!($name, $site, |_| true);
+    };
+    ($name:ident, $site:expr, $is_possible:expr) => {
         mod $name {
             use super::*;
-            suite!(@ $site, bytes_and_source_arrive, batches_of_every_size_arrive_in_order,
-                more_than_a_batch_is_handed_over_in_batches,
+            suite!(@ $name, $site, $is_possible, bytes_and_source_arrive,
+                batches_of_every_size_arrive_in_order, more_than_a_batch_is_handed_over_in_batches,
                 mixed_destinations_each_get_their_own_in_order,
                 wrong_lengths_are_dropped_and_counted, a_full_queue_is_a_value_and_loses_nothing,
                 a_declined_frame_is_free_again, an_empty_port_gives_nothing_at_once,
                 another_thread_ends_the_sleep);
         }
     };
-    ($name:ident, $site:expr, as root) => {
-        mod $name {
-            use super::*;
-            suite!(@ root $name $site, bytes_and_source_arrive, batches_of_every_size_arrive_in_order,
-                more_than_a_batch_is_handed_over_in_batches,
-                mixed_destinations_each_get_their_own_in_order,
-                wrong_lengths_are_dropped_and_counted, a_full_queue_is_a_value_and_loses_nothing,
-                a_declined_frame_is_free_again, an_empty_port_gives_nothing_at_once,
-                another_thread_ends_the_sleep);
-        }
-    };
-    (@ root $name:ident $site:expr, $($promise:ident),*) => {
+    (@ $name:ident, $site:expr, $is_possible:expr, $($promise:ident),*) => {
         $(#[test] fn $promise() {
-            if lan::is_possible(concat!(stringify!($name), "::", stringify!($promise))) {
+            let is_possible: fn(&str) -> bool = $is_possible;
+            if is_possible(concat!(stringify!($name), "::", stringify!($promise))) {
                 suite::$promise(&$site);
             }
         })*
-    };
-    (@ $site:expr, $($promise:ident),*) => {
-        $(#[test] fn $promise() { suite::$promise(&$site) })*
     };
 }
 
 suite!(udp_with_offload, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: true });
 suite!(udp_plain, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: false });
 suite!(udp_over_ipv6, Udp { ip: |_| "[::1]:0".into(), offload: true });
-suite!(xdp_native, Xdp::new(Mode::Native, lan::v4, 4), as root);
-suite!(xdp_native_over_ipv6, Xdp::new(Mode::Native, lan::v6, 2), as root);
-suite!(xdp_generic, Xdp::new(Mode::Generic, lan::v4, 1), as root);
+suite!(xdp_native, Xdp::new(Mode::Native, lan::v4, 4), lan::is_possible);
+suite!(xdp_native_over_ipv6, Xdp::new(Mode::Native, lan::v6, 2), lan::is_possible);
+suite!(xdp_generic, Xdp::new(Mode::Generic, lan::v4, 1), lan::is_possible);
 suite!(memory, Memory(Network::new(Rng::from_seed([1; 32]), Conditions::default())));
 
 #[test]

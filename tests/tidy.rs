@@ -89,8 +89,10 @@ const UNSAFE_PLACES: &[&str] = &[
     "tests/support/allocator.rs",
     "tests/support/bpf.rs",
     "tests/support/lan.rs",
+    "tests/support/redirect.rs",
     "tests/support/tun.rs",
     "tests/support/valgrind.rs",
+    "tests/support/wire.rs",
 ];
 
 const FILE_LINES_MAX: usize = 500;

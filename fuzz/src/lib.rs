@@ -17,6 +17,7 @@ pub mod handshake;
 pub mod link_open;
 mod pair;
 pub mod reassembly;
+pub mod rings;
 pub mod unwrap;
 pub mod upload;
 pub mod wire;
@@ -42,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "handshake", run: handshake::run, seeds: handshake::seeds },
     Target { name: "link_open", run: link_open::run, seeds: link_open::seeds },
     Target { name: "reassembly", run: reassembly::run, seeds: reassembly::seeds },
+    Target { name: "rings", run: rings::run, seeds: rings::seeds },
     Target { name: "unwrap", run: unwrap::run, seeds: unwrap::seeds },
     Target { name: "upload", run: upload::run, seeds: upload::seeds },
     Target { name: "wire", run: wire::run, seeds: wire::seeds },

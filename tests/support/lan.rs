@@ -100,7 +100,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// Gives the interface that `namespace` has the addresses of host `number`.
-    fn new(namespace: Namespace, number: u8) -> Self {
+    pub(crate) fn new(namespace: Namespace, number: u8) -> Self {
         let index = namespace.enter(|| {
             let mac = mac(number).map(|byte| format!("{byte:02x}")).join(":");
             ip(&format!("link set {INTERFACE} address {mac}"));
@@ -113,43 +113,14 @@ impl Host {
         assert_ne!(index, 0, "{INTERFACE}: {}", io::Error::last_os_error());
         Host { namespace, number, index }
     }
-
-    /// Hosts 1 and 2 at the ends of one wire, with `queues` queues each.
-    pub(crate) fn pair(queues: u32) -> [Self; 2] {
-        let [near, far] = [namespace(), namespace()];
-        wire(&near, (&far, INTERFACE), queues);
-        [Host::new(near, 1), Host::new(far, 2)]
-    }
 }
 
-/// A switch that joins hosts.
-pub(crate) struct Switch(Namespace);
-
-impl Switch {
-    pub(crate) fn new() -> Self {
-        let switch = namespace();
-        switch.enter(|| {
-            ip("link add bridge type bridge");
-            ip("link set bridge up");
-        });
-        Switch(switch)
-    }
-
-    /// Another host, whose interface has `queues` queues.
-    pub(crate) fn host(&self, number: u8, queues: u32) -> Host {
-        let (host, plug) = (namespace(), format!("plug{number}"));
-        wire(&host, (&self.0, &plug), queues);
-        self.0.enter(|| ip(&format!("link set {plug} master bridge up")));
-        Host::new(host, number)
-    }
-}
-
-fn namespace() -> Namespace {
+pub(crate) fn namespace() -> Namespace {
     Namespace::new().expect("it was tried before")
 }
 
 /// A wire from the interface of `near` to one of another namespace.
-fn wire(near: &Namespace, (far, name): (&Namespace, &str), queues: u32) {
+pub(crate) fn wire(near: &Namespace, (far, name): (&Namespace, &str), queues: u32) {
     let ends = format!("numrxqueues {queues} numtxqueues {queues}");
     let far = far.path();
     near.enter(|| {

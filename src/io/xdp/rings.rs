@@ -162,3 +162,188 @@ impl Rings {
         self.memory.counts().iter().sum::<u32>() == self.memory.frames()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::random::Rng;
+    use crate::io::xdp::mapping::Mapping;
+    use crate::io::xdp::memory::Quotas;
+    use crate::io::xdp::ring::{Entry, Layout};
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    const LAYOUT: Layout = Layout { producer: 0, consumer: 64, flags: 128, entries: 192 };
+    const QUOTAS: Quotas = Quotas { receive: 12, send: 4 };
+
+    /// The other side of all four rings.
+    struct Kernel {
+        receive: Producer<Descriptor>,
+        fill: Consumer<u64>,
+        send: Consumer<Descriptor>,
+        completion: Producer<u64>,
+    }
+
+    fn memory<E: Entry>(size: u32, start: u32) -> Arc<Mapping> {
+        let memory = Mapping::zeroed(LAYOUT.bytes::<E>(size)).unwrap();
+        memory.word(LAYOUT.producer).store(start, Relaxed);
+        memory.word(LAYOUT.consumer).store(start, Relaxed);
+        Arc::new(memory)
+    }
+
+    /// Rings whose indices begin at `start`.
+    fn rings(start: u32) -> (Rings, Kernel) {
+        let (receive, send) = (memory::<Descriptor>(4, start), memory::<Descriptor>(4, start));
+        let (fill, completion) = (memory::<u64>(8, start), memory::<u64>(4, start));
+        let kernel = Kernel {
+            receive: Producer::new(receive.clone(), LAYOUT, 4),
+            fill: Consumer::new(fill.clone(), LAYOUT, 8),
+            send: Consumer::new(send.clone(), LAYOUT, 4),
+            completion: Producer::new(completion.clone(), LAYOUT, 4),
+        };
+        let rings = Rings {
+            receive: Consumer::new(receive, LAYOUT, 4),
+            fill: Producer::new(fill, LAYOUT, 8),
+            send: Producer::new(send, LAYOUT, 4),
+            completion: Consumer::new(completion, LAYOUT, 4),
+            memory: Memory::new(1400, QUOTAS).unwrap(),
+            wrong_descriptors: 0,
+        };
+        (rings, kernel)
+    }
+
+    impl Kernel {
+        /// Receives one packet if there is room for it.
+        fn deliver(&mut self, bytes: u32) -> bool {
+            let has_room = self.fill.available() > 0 && self.receive.room() > 0;
+            if has_room {
+                let address = self.fill.pop() + 256;
+                self.fill.release();
+                self.say(Descriptor { address, bytes, options: 0 });
+            }
+            has_room
+        }
+
+        fn say(&mut self, descriptor: Descriptor) {
+            self.receive.push(descriptor);
+            self.receive.submit();
+        }
+
+        /// Sends one packet if there is one.
+        fn transmit(&mut self) -> Option<Descriptor> {
+            let has_one = self.send.available() > 0 && self.completion.room() > 0;
+            has_one.then(|| {
+                let descriptor = self.send.pop();
+                self.send.release();
+                self.completion.push(descriptor.address);
+                self.completion.submit();
+                descriptor
+            })
+        }
+    }
+
+    fn send(rings: &mut Rings) -> bool {
+        let Some(frame) = rings.claim() else { return false };
+        rings.send(frame, 86..1528);
+        rings.send.submit();
+        true
+    }
+
+    #[test]
+    fn frames_stay_whole_over_many_rounds_and_the_end_of_the_indices() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let (mut rings, mut kernel) = rings(0u32.wrapping_sub(5000));
+        let [mut came, mut received, mut left, mut sent] = [0u32; 4];
+        for _ in 0..100_000 {
+            match rng.below(6) {
+                0 => came += u32::from(kernel.deliver(1442)),
+                1 => {
+                    rings.receive(rng.below(5), |packet| {
+                        assert_eq!(packet.len(), 1442);
+                        received += 1;
+                    });
+                }
+                2 => rings.refill(),
+                3 => sent += u32::from(send(&mut rings)),
+                4 => left += u32::from(kernel.transmit().is_some()),
+                _ => rings.reap(),
+            }
+            let balance = rings.balance();
+            assert!(balance.is_whole() && balance.inside_kernel() == 0, "{balance:?}");
+        }
+        rings.receive(4, |_| received += 1);
+        while kernel.transmit().is_some() {
+            left += 1;
+        }
+        assert_eq!((came, left), (received, sent));
+        assert!(came > 10_000 && left > 10_000, "{came} came, {left} left");
+        assert_eq!(rings.wrong_descriptors, 0);
+    }
+
+    #[test]
+    fn what_is_sent_is_what_was_written() {
+        let (mut rings, mut kernel) = rings(7);
+        let mut frame = rings.claim().unwrap();
+        rings.memory.bytes_mut(&mut frame)[100..150].fill(9);
+        rings.send(frame, 100..150);
+        assert_eq!(kernel.transmit(), None, "nothing was submitted");
+        rings.send.submit();
+        let sent = kernel.transmit().unwrap();
+        assert_eq!((sent.address % 2048, sent.bytes, sent.options), (100, 50, 0));
+        rings.reap();
+        assert_eq!(rings.balance().free, QUOTAS.receive + QUOTAS.send);
+    }
+
+    #[test]
+    fn wrong_descriptors_are_counted_and_lose_no_frame() {
+        let (mut rings, mut kernel) = rings(0);
+        rings.refill();
+        let lent = kernel.fill.pop();
+        kernel.fill.release();
+        let one = Descriptor { address: lent, bytes: 60, options: 0 };
+        // Not lent, outside, not even a number; then over the end, or going on elsewhere.
+        let wrong = [0, 16 * 2048, u64::MAX].map(|address| Descriptor { address, ..one });
+        for descriptor in wrong {
+            kernel.say(descriptor);
+            assert_eq!(rings.receive(4, |_| panic!("{descriptor:?} was handed over")), 1);
+        }
+        assert_eq!(rings.wrong_descriptors, 3);
+        for (bytes, options) in [(2049, 0), (u32::MAX, 0), (60, 1)] {
+            kernel.say(Descriptor { address: lent, bytes, options });
+            rings.receive(4, |_| panic!("{bytes} bytes were handed over"));
+            // The frame came back all the same, and is lent again.
+            rings.refill();
+            while kernel.fill.available() > 0 && kernel.fill.pop() != lent {}
+            kernel.fill.release();
+        }
+        assert_eq!(rings.wrong_descriptors, 6);
+        assert!(rings.balance().is_whole());
+    }
+
+    #[test]
+    fn a_frame_that_is_returned_twice_is_taken_once() {
+        let (mut rings, mut kernel) = rings(0);
+        assert!(send(&mut rings));
+        let sent = kernel.transmit().unwrap();
+        kernel.completion.push(sent.address);
+        kernel.completion.submit();
+        rings.reap();
+        assert_eq!((rings.wrong_descriptors, rings.balance().free), (1, 16));
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_return_is_not_replaced() {
+        let (mut rings, mut kernel) = rings(0);
+        while send(&mut rings) {}
+        assert_eq!(rings.balance().sending, QUOTAS.send);
+        // It takes all packets and says nothing.
+        while kernel.send.available() > 0 {
+            kernel.send.pop();
+        }
+        kernel.send.release();
+        assert!(!send(&mut rings));
+        assert_eq!(rings.balance().inside_kernel(), i64::from(QUOTAS.send));
+        rings.refill();
+        assert_eq!(rings.balance().fill, 8, "receiving goes on");
+    }
+}
