@@ -277,7 +277,7 @@ fn more_events_than_fit_are_told_as_everything() {
 fn resolver(options: &Options) -> (Resolver, HopsReader) {
     let mut writer = HopsWriter::new();
     let reader = writer.reader();
-    (Resolver::start(options.clone(), writer).unwrap(), reader)
+    (Resolver::start(options.clone(), writer).expect("there is the interface"), reader)
 }
 
 fn options(host: &Host, address: &str) -> Options {
