@@ -4,18 +4,22 @@
 //! Documentation/networking/af_xdp.rst). What works without any of them, by descriptors that are
 //! open, on Linux 5.19 and later, whatever `kernel.unprivileged_bpf_disabled` says:
 //!
-//! - reading and writing BPF maps: `__sys_bpf` in kernel/bpf/syscall.c asks for a privilege only
-//!   to create maps and load programs. (Before 5.19 it asked for one for every command, unless
-//!   that setting was 0.)
-//! - an attached program goes on running, its `bpf_link` too, which detaches when it is closed;
-//! - AF_XDP sockets: rings, `sendto`, `recvfrom`, `poll`, `epoll`, `XDP_STATISTICS`;
+//! - reading and writing BPF maps of every kind: `__sys_bpf` in kernel/bpf/syscall.c asks for a
+//!   privilege only to create maps and load programs. (Before 5.19 it asked for one for every
+//!   command, unless that setting was 0.)
+//! - an attached program goes on running; closing its `bpf_link` still detaches it;
+//! - AF_XDP sockets: rings, `sendto`, `recvfrom`, `poll`, `epoll`, `XDP_STATISTICS`, even binding
+//!   one that is open;
 //! - netlink questions and notifications.
 //!
-//! Not any more: another AF_XDP socket (CAP_NET_RAW), another program or map, attaching,
-//! packet memory beyond the memlock limit, ports below 1024, real-time scheduling.
+//! Not any more: another AF_XDP socket, map or program, attaching, `SO_PREFER_BUSY_POLL`, socket
+//! buffers and packet memory beyond the limits, ports below 1024, real-time scheduling.
 //!
-//! User 0 keeps what it may do as the owner of files, like any other user. It loses the right to
-//! pass over permissions: a key file of another user is closed to it, a folder of its own is not.
+//! User 0 keeps what it may do as the owner of files, like any other user, but no longer passes
+//! over permissions: what belongs to another user, or what its own mode forbids, is closed to it.
+//!
+//! In a user namespace of its own (a container without root) a process may have all of them and
+//! still not be allowed to load programs: for that the kernel asks for CAP_BPF outside.
 
 #![allow(unsafe_code)]
 
@@ -30,7 +34,7 @@ use caps::{CapSet, Capability};
 pub enum Privilege {
     /// Loads the XDP program and makes its maps.
     Bpf,
-    /// Attaches the program, and changes what the interface offloads.
+    /// Attaches the program, forces socket buffers, asks for busy polling.
     NetAdmin,
     /// Opens AF_XDP sockets.
     NetRaw,

@@ -53,14 +53,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Default limits: a hundredth of a core at the worst.
+    /// Default limits: a fortieth of a core at the worst.
     pub fn new(interface: u32, address: IpAddr, packet_bytes: u32) -> Self {
         Options {
             interface,
             address: address.to_canonical(),
             packet_bytes,
             clients_max: 8192,
-            questions_per_second: 1000,
+            questions_per_second: 2000,
         }
     }
 }
@@ -327,4 +327,40 @@ fn exit(link: &Link, ours: u32) -> Option<Exit> {
         _ => return None,
     };
     Some(Exit { mac: link.mac?, vlan_tag, mtu_bytes: link.mtu_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::netlink::links::Vlan;
+
+    fn link(index: u32, vlan: Option<Vlan>) -> Link {
+        Link {
+            index,
+            name: format!("eth{index}"),
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu_bytes: 1500,
+            is_up: true,
+            is_running: true,
+            is_loopback: false,
+            vlan,
+        }
+    }
+
+    #[test]
+    fn frames_leave_by_our_interface_without_and_by_its_vlans_with_a_tag() {
+        let tag = |link: &Link| exit(link, 3).map(|exit| exit.vlan_tag);
+        assert_eq!(tag(&link(3, None)), Some(None));
+        assert_eq!(tag(&link(9, Some(Vlan { parent: 3, tag: 7 }))), Some(Some(7)));
+        // When our interface is itself a VLAN, the kernel adds its tag.
+        assert_eq!(tag(&link(3, Some(Vlan { parent: 2, tag: 7 }))), Some(None));
+    }
+
+    #[test]
+    fn frames_for_other_interfaces_are_the_kernels() {
+        assert_eq!(exit(&link(4, None), 3), None);
+        assert_eq!(exit(&link(9, Some(Vlan { parent: 4, tag: 7 })), 3), None);
+        // A tunnel has no ethernet.
+        assert_eq!(exit(&Link { mac: None, ..link(3, None) }, 3), None);
+    }
 }

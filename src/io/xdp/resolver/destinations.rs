@@ -314,3 +314,288 @@ fn queue(waiting: &mut VecDeque<IpAddr>, address: IpAddr, destination: &mut Dest
 fn ways(known: &HashMap<IpAddr, Destination>) -> impl Iterator<Item = (IpAddr, Way)> {
     known.iter().filter_map(|(address, destination)| Some((*address, destination.way?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::netlink::events::Prefix;
+
+    const LIMITS: Limits = Limits { wished_max: 3, questions_per_second: 100 };
+    const OURS: u32 = 3;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([198, 18, 0, last])
+    }
+
+    fn far(last: u8) -> IpAddr {
+        IpAddr::from([198, 19, 0, last])
+    }
+
+    fn neighbour(last: u8, state: NeighbourState) -> Neighbour {
+        Neighbour { interface: OURS, address: ip(last), mac: Some([2, 0, 0, 0, 0, last]), state }
+    }
+
+    fn over(last: u8, state: Option<NeighbourState>) -> Answer {
+        let (mac, source) = ([2, 0, 0, 0, 0, 1], ip(1));
+        let way = Way { interface: OURS, next: ip(last), source, mac, vlan_tag: None };
+        Some((way, state.map(|state| neighbour(last, state))))
+    }
+
+    const REACHABLE: Option<NeighbourState> = Some(NeighbourState::Reachable);
+
+    /// A world in which time passes only here.
+    struct World {
+        destinations: Destinations,
+        now: Nanos,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let now = Nanos::from_secs(100);
+            World { destinations: Destinations::new(LIMITS, now), now }
+        }
+
+        fn pass(&mut self, span: Nanos) {
+            self.now = self.now + span;
+            self.destinations.tick(self.now);
+        }
+
+        fn wish(&mut self, address: IpAddr) {
+            self.destinations.wish(address, self.now);
+        }
+
+        fn follow(&mut self, addresses: &[IpAddr]) {
+            self.destinations.follow(&addresses.iter().copied().collect(), self.now);
+        }
+
+        /// The questions of the next second, each answered at once if `answer` is given.
+        fn turn(&mut self, answer: Option<Answer>) -> Vec<IpAddr> {
+            let mut asked = vec![];
+            for _ in 0..100 {
+                self.pass(Nanos::from_millis(10));
+                while let Some(address) = self.destinations.next_question(self.now) {
+                    asked.push(address);
+                    if let Some(answer) = answer {
+                        self.destinations.answer(address, answer, self.now);
+                    }
+                }
+            }
+            asked
+        }
+
+        fn questions(&mut self) -> Vec<IpAddr> {
+            self.turn(None)
+        }
+
+        /// Answers the questions of the next second, all in the same way; returns how many.
+        fn answer(&mut self, answer: Answer) -> usize {
+            self.turn(Some(answer)).len()
+        }
+
+        fn event(&mut self, event: &Event) {
+            self.destinations.take(event);
+        }
+
+        fn table(&mut self) -> Option<Hops> {
+            self.pass(TABLE_GAP);
+            self.destinations.table(self.now)
+        }
+    }
+
+    #[test]
+    fn a_destination_that_is_wished_for_is_asked_about_once_and_gets_a_hop() {
+        let mut world = World::new();
+        (0..5).for_each(|_| world.wish(ip(2)));
+        assert_eq!(world.questions(), [ip(2)]);
+        assert!(world.table().is_none(), "nothing is known yet");
+        world.destinations.answer(ip(2), over(2, REACHABLE), world.now);
+        let table = world.table().unwrap();
+        let hop = table.hop(&ip(2)).unwrap();
+        assert_eq!(hop.ethernet.destination, [2, 0, 0, 0, 0, 2]);
+        assert_eq!((hop.ethernet.source, hop.source), ([2, 0, 0, 0, 0, 1], ip(1)));
+        assert!(!hop.take_stale());
+        assert!(world.table().is_none(), "nothing has changed");
+    }
+
+    #[test]
+    fn a_hop_appears_when_its_neighbour_answers_and_goes_when_it_fails() {
+        let mut world = World::new();
+        world.wish(ip(2));
+        world.answer(over(2, None));
+        assert!(world.table().unwrap().is_empty());
+        world.event(&Event::Neighbour(neighbour(2, NeighbourState::Reachable)));
+        assert_eq!(world.table().unwrap().len(), 1);
+        world.event(&Event::Neighbour(neighbour(2, NeighbourState::Failed)));
+        assert!(world.table().unwrap().is_empty());
+        world.event(&Event::Neighbour(neighbour(2, NeighbourState::Probe)));
+        assert_eq!(world.table().unwrap().len(), 1);
+        world.event(&Event::NeighbourGone { interface: OURS, address: ip(2) });
+        assert!(world.table().unwrap().is_empty());
+    }
+
+    #[test]
+    fn neighbours_that_no_way_leads_over_leave_no_trace() {
+        let mut world = World::new();
+        for last in 0..=255 {
+            world.event(&Event::Neighbour(neighbour(last, NeighbourState::Reachable)));
+        }
+        let other = Neighbour { interface: 7, ..neighbour(2, NeighbourState::Reachable) };
+        world.event(&Event::Neighbour(other));
+        assert!(world.table().is_none() && world.destinations.contacts.is_empty());
+    }
+
+    #[test]
+    fn destinations_behind_one_gateway_share_its_hop_and_its_mark() {
+        let mut world = World::new();
+        (1..=3).for_each(|last| world.wish(far(last)));
+        assert_eq!(world.answer(over(2, REACHABLE)), 3);
+        let table = world.table().unwrap();
+        world.event(&Event::Neighbour(neighbour(2, NeighbourState::Stale)));
+        world.event(&Event::Neighbour(neighbour(2, NeighbourState::Stale)));
+        assert!(world.table().is_none(), "a mark is no new table");
+        assert!(table.hop(&far(1)).unwrap().take_stale());
+        assert!((1..=3).all(|last| !table.hop(&far(last)).unwrap().take_stale()));
+    }
+
+    #[test]
+    fn a_mark_outlives_the_table_that_it_was_made_in() {
+        let mut world = World::new();
+        world.wish(ip(2));
+        world.answer(over(2, Some(NeighbourState::Stale)));
+        assert_eq!(world.table().unwrap().len(), 1);
+        world.wish(ip(3));
+        world.answer(over(3, REACHABLE));
+        let table = world.table().unwrap();
+        assert!(table.hop(&ip(2)).unwrap().take_stale());
+        assert!(!table.hop(&ip(3)).unwrap().take_stale());
+    }
+
+    #[test]
+    fn a_neighbour_that_is_still_stale_when_asked_again_is_marked_again() {
+        let mut world = World::new();
+        world.follow(&[ip(2)]);
+        world.answer(over(2, Some(NeighbourState::Stale)));
+        let table = world.table().unwrap();
+        assert!(table.hop(&ip(2)).unwrap().take_stale());
+        world.pass(REVIEW);
+        assert_eq!(world.answer(over(2, Some(NeighbourState::Stale))), 1);
+        assert!(table.hop(&ip(2)).unwrap().take_stale());
+    }
+
+    #[test]
+    fn a_neighbour_that_moved_gets_another_hop() {
+        let mut world = World::new();
+        world.wish(ip(2));
+        world.answer(over(2, REACHABLE));
+        world.table().unwrap();
+        let moved = Neighbour { mac: Some([6; 6]), ..neighbour(2, NeighbourState::Reachable) };
+        world.event(&Event::Neighbour(moved));
+        let table = world.table().unwrap();
+        assert_eq!(table.hop(&ip(2)).unwrap().ethernet.destination, [6; 6]);
+    }
+
+    #[test]
+    fn a_route_concerns_the_destinations_that_it_contains() {
+        let mut world = World::new();
+        world.follow(&[ip(2), far(1), far(2)]);
+        world.answer(over(2, REACHABLE));
+        world.event(&Event::Routes(Prefix::new(far(0), 24)));
+        let mut asked = world.questions();
+        asked.sort();
+        assert_eq!(asked, [far(1), far(2)]);
+    }
+
+    #[test]
+    fn links_addresses_and_overruns_concern_every_destination_once() {
+        for event in [Event::Link(9), Event::Addresses(9), Event::Everything] {
+            let mut world = World::new();
+            world.follow(&[ip(2), far(1), far(2)]);
+            world.answer(over(2, REACHABLE));
+            (0..5).for_each(|_| world.event(&event));
+            assert_eq!(world.questions().len(), 3, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_hop_stays_until_the_answer_and_goes_when_there_is_no_way_any_more() {
+        let mut world = World::new();
+        world.wish(ip(2));
+        world.answer(over(2, REACHABLE));
+        assert_eq!(world.table().unwrap().len(), 1);
+        world.event(&Event::Everything);
+        assert!(world.table().is_none());
+        world.answer(None);
+        assert!(world.table().unwrap().is_empty());
+        assert!(world.destinations.contacts.is_empty());
+    }
+
+    #[test]
+    fn wishes_are_limited_and_forgotten_after_their_lease() {
+        let mut world = World::new();
+        (0..10).for_each(|last| world.wish(ip(last)));
+        assert_eq!(world.destinations.refused(), 7);
+        assert_eq!(world.answer(over(2, REACHABLE)), 3);
+        assert_eq!(world.table().unwrap().len(), 3);
+        world.pass(LEASE);
+        assert!(world.table().unwrap().is_empty());
+        world.wish(ip(9));
+        assert_eq!(world.questions(), [ip(9)]);
+    }
+
+    #[test]
+    fn a_wish_that_ended_unasked_leaves_no_question() {
+        let mut world = World::new();
+        for _ in 0..10 {
+            (0..3).for_each(|last| world.wish(ip(last)));
+            world.pass(LEASE);
+        }
+        assert!(world.destinations.waiting.is_empty());
+        assert_eq!(world.destinations.wished, 0);
+    }
+
+    #[test]
+    fn questions_are_no_more_than_allowed_and_peers_come_first() {
+        let mut world = World::new();
+        let limits = Limits { wished_max: 10_000, ..LIMITS };
+        world.destinations = Destinations::new(limits, world.now);
+        (0..5000u16).for_each(|number| {
+            let [high, low] = number.to_be_bytes();
+            world.wish(IpAddr::from([10, 0, high, low]));
+        });
+        world.follow(&[ip(2)]);
+        let asked = world.questions();
+        assert_eq!(asked[0], ip(2));
+        // What of a hundredth of a second may come at once is one.
+        assert!((100..=101).contains(&asked.len()), "{}", asked.len());
+    }
+
+    #[test]
+    fn peers_have_room_beside_wishes_and_become_wishes_when_dismissed() {
+        let mut world = World::new();
+        (2..5).for_each(|last| world.wish(ip(last)));
+        world.follow(&[ip(4), ip(5)]);
+        assert_eq!(world.destinations.wished, 2);
+        assert_eq!(world.answer(over(2, REACHABLE)), 4);
+        world.pass(LEASE);
+        world.answer(over(2, REACHABLE));
+        assert_eq!(world.table().unwrap().len(), 2, "the wishes have ended");
+        world.follow(&[ip(5)]);
+        assert_eq!(world.destinations.wished, 1);
+        world.pass(LEASE);
+        world.answer(over(2, REACHABLE));
+        assert_eq!(world.table().unwrap().len(), 1);
+        assert_eq!(world.destinations.wished, 0);
+    }
+
+    #[test]
+    fn it_sleeps_until_something_is_due() {
+        let mut world = World::new();
+        assert_eq!(world.destinations.deadline(), world.destinations.round_due);
+        world.wish(ip(2));
+        assert!(world.destinations.deadline() <= world.now, "a question");
+        world.answer(over(2, REACHABLE));
+        world.table().unwrap();
+        world.event(&Event::Neighbour(neighbour(2, NeighbourState::Failed)));
+        assert_eq!(world.destinations.deadline(), world.now + TABLE_GAP, "a table");
+    }
+}
