@@ -4,6 +4,11 @@
 #[path = "support/lan.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod lan;
+#[path = "support/switch.rs"]
+mod switch;
+#[path = "support/wire.rs"]
+#[expect(dead_code, reason = "no frame is put on the wire by hand")]
+mod wire;
 
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
@@ -20,7 +25,8 @@ use mixline::io::xdp::hops::{HopsReader, HopsWriter};
 use mixline::io::xdp::resolver::{Options, Resolver};
 use mixline::wire::Ethernet;
 
-use lan::{Host, INTERFACE, Switch, ip, mac, v4, v6};
+use lan::{Host, INTERFACE, ip, mac, v4, v6};
+use switch::Switch;
 
 /// Longer than anything here takes, on a machine that does much else.
 const PATIENCE: Nanos = Nanos::from_secs(20);
@@ -60,7 +66,7 @@ fn links_are_found_by_number_name_and_address() {
     if !lan::is_possible("links_are_found_by_number_name_and_address") {
         return;
     }
-    let [host, _other] = Host::pair(1);
+    let [host, _other] = wire::pair(1);
     host.namespace.enter(|| {
         let mut netlink = Netlink::open().unwrap();
         let link = netlink.link_named(INTERFACE).unwrap();
@@ -90,7 +96,7 @@ fn an_unspecified_address_is_the_link_of_the_default_route() {
     if !lan::is_possible("an_unspecified_address_is_the_link_of_the_default_route") {
         return;
     }
-    let [host, _other] = Host::pair(1);
+    let [host, _other] = wire::pair(1);
     host.namespace.enter(|| {
         let mut netlink = Netlink::open().unwrap();
         let (any_v4, any_v6) = (address("0.0.0.0"), address("::"));
@@ -114,7 +120,7 @@ fn routes_say_interface_gateway_and_source() {
     if !lan::is_possible("routes_say_interface_gateway_and_source") {
         return;
     }
-    let [host, _other] = Host::pair(1);
+    let [host, _other] = wire::pair(1);
     host.namespace.enter(|| {
         let mut netlink = Netlink::open().unwrap();
         let on_link = |source| Route {
@@ -158,7 +164,7 @@ fn neighbours_answer_become_stale_and_fail() {
     if !lan::is_possible("neighbours_answer_become_stale_and_fail") {
         return;
     }
-    let [host, _other] = Host::pair(1);
+    let [host, _other] = wire::pair(1);
     host.namespace.enter(|| {
         hurry();
         let mut netlink = Netlink::open().unwrap();
@@ -194,7 +200,7 @@ fn drivers_say_what_they_can_and_how_many_queues_they_use() {
     if !lan::is_possible("drivers_say_what_they_can_and_how_many_queues_they_use") {
         return;
     }
-    let [host, _other] = Host::pair(3);
+    let [host, _other] = wire::pair(3);
     host.namespace.enter(|| {
         let mut netlink = Netlink::open().unwrap();
         let mut netdev = Netdev::open().unwrap();
@@ -225,7 +231,7 @@ fn what_changes_is_told() {
     if !lan::is_possible("what_changes_is_told") {
         return;
     }
-    let [host, _other] = Host::pair(1);
+    let [host, _other] = wire::pair(1);
     host.namespace.enter(|| {
         let mut events = Events::open().unwrap();
         assert_eq!(events.next(), None);
@@ -259,7 +265,7 @@ fn more_events_than_fit_are_told_as_everything() {
     if !lan::is_possible("more_events_than_fit_are_told_as_everything") {
         return;
     }
-    let [host, _other] = Host::pair(1);
+    let [host, _other] = wire::pair(1);
     host.namespace.enter(|| {
         let mut events = Events::open().unwrap();
         // Each tells of the link and of its routes.
@@ -354,7 +360,7 @@ fn a_hop_follows_its_neighbour() {
     if !lan::is_possible("a_hop_follows_its_neighbour") {
         return;
     }
-    let [host, other] = Host::pair(1);
+    let [host, other] = wire::pair(1);
     host.namespace.enter(|| {
         hurry();
         let (_resolver, mut reader) = resolver(&options(&host, "198.18.0.1"));
@@ -424,7 +430,7 @@ fn strangers_make_the_resolver_neither_large_nor_busy() {
     if !lan::is_possible("strangers_make_the_resolver_neither_large_nor_busy") {
         return;
     }
-    let [host, _other] = Host::pair(1);
+    let [host, _other] = wire::pair(1);
     host.namespace.enter(|| {
         ip(&format!("neigh add {} lladdr 02:00:00:00:00:02 dev {INTERFACE}", v4(2)));
         ip(&format!("route add default via {}", v4(2)));

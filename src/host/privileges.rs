@@ -25,6 +25,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability};

@@ -205,7 +205,7 @@ impl<'a> Plan<'a> {
         let strangers = self.options.strangers;
         Settings {
             address: self.address,
-            datagram_bytes: u16::try_from(self.datagram_bytes).unwrap_or(u16::MAX),
+            datagram_bytes: self.datagram_bytes,
             peers_max: self.peers_max,
             clients_max: self.clients_max,
             strangers: Budget { per_second: strangers, burst: strangers.div_ceil(10) },
