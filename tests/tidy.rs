@@ -84,7 +84,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/replay/map.rs",
     "src/worker/slab.rs",
     "tests/support/allocator.rs",
-    "tests/support/lan.rs",
+    "tests/support/hosts.rs",
     "tests/support/redirect.rs",
     "tests/support/tun.rs",
     "tests/support/valgrind.rs",
