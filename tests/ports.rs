@@ -13,8 +13,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 use suite::*;
 
-#[path = "support/lan.rs"]
-mod lan;
+#[path = "support/hosts.rs"]
+mod hosts;
 #[path = "support/redirect.rs"]
 mod redirect;
 #[path = "support/switch.rs"]
@@ -79,7 +79,7 @@ mod suite {
         ip: fn(u8) -> IpAddr,
         queues: u32,
         /// What must last as long as the ports.
-        rest: Mutex<Vec<(lan::Host, redirect::Redirect)>>,
+        rest: Mutex<Vec<(hosts::Host, redirect::Redirect)>>,
     }
 
     impl Xdp {
@@ -368,9 +368,9 @@ macro_rules! suite {
 suite!(udp_with_offload, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: true });
 suite!(udp_plain, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: false });
 suite!(udp_over_ipv6, Udp { ip: |_| "[::1]:0".into(), offload: true });
-suite!(xdp_native, Xdp::new(Mode::Native, lan::v4, 4), lan::is_possible);
-suite!(xdp_native_over_ipv6, Xdp::new(Mode::Native, lan::v6, 2), lan::is_possible);
-suite!(xdp_generic, Xdp::new(Mode::Generic, lan::v4, 1), lan::is_possible);
+suite!(xdp_native, Xdp::new(Mode::Native, hosts::v4, 4), hosts::is_possible);
+suite!(xdp_native_over_ipv6, Xdp::new(Mode::Native, hosts::v6, 2), hosts::is_possible);
+suite!(xdp_generic, Xdp::new(Mode::Generic, hosts::v4, 1), hosts::is_possible);
 suite!(memory, Memory(Network::new(Rng::from_seed([1; 32]), Conditions::default())));
 
 #[test]

@@ -5,7 +5,7 @@ use mixline::clock::{self, Nanos};
 use mixline::io::udp::{self, UdpPort};
 use mixline::io::wake;
 use mixline::io::xdp::hops::{Hop, Hops, HopsWriter};
-use mixline::io::xdp::{Mode, Options, XdpError, XdpPort, queues_of};
+use mixline::io::xdp::{BusyPoll, Mode, Options, XdpError, XdpPort, queues_of};
 use mixline::io::{BATCH, Port, PortCounters};
 use mixline::wire::{Ends, Ethernet, Headers};
 use std::convert::Infallible;
@@ -13,12 +13,12 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lan::{Host, v4, v6};
+use hosts::{Host, v4, v6};
 use redirect::Redirect;
 use xdp_host::{PORT, hops, open, options};
 
-#[path = "support/lan.rs"]
-mod lan;
+#[path = "support/hosts.rs"]
+mod hosts;
 #[path = "support/redirect.rs"]
 mod redirect;
 #[path = "support/wire.rs"]
@@ -33,7 +33,7 @@ const PATIENCE: Nanos = Nanos::from_secs(5);
 /// Skips the test where it cannot run.
 macro_rules! root_or_return {
     ($name:literal) => {
-        if !lan::is_possible($name) {
+        if !hosts::is_possible($name) {
             return;
         }
     };
@@ -60,11 +60,11 @@ fn send(port: &mut impl Port, to: SocketAddr, number: usize) {
 fn receive(port: &mut impl Port, count: usize) -> Vec<(SocketAddr, usize)> {
     let mut arrived = vec![];
     let end = clock::now() + PATIENCE;
-    let (mut sleeper, _waker) = wake::pair().unwrap();
+    let (mut sleeper, _waker) = wake::pair().expect("descriptors are left");
     while arrived.len() < count && clock::now() < end {
         let taken = port.receive(BATCH, |source, datagram| {
             assert_eq!(datagram[8..], [0xa5; LENGTH - 8]);
-            let number = usize::from_le_bytes(datagram[..8].try_into().unwrap());
+            let number = usize::from_le_bytes(*datagram.first_chunk().expect("it is longer"));
             arrived.push((source, number));
         });
         if taken == 0 {
@@ -127,7 +127,7 @@ fn after_100_000_datagrams_every_frame_is_where_it_was_generically() {
 
 /// A datagram from host 1 to host 2, as it stands on the wire.
 fn frame(source: [u8; 4], destination: [u8; 4], vlan_tag: Option<u16>) -> Vec<u8> {
-    let ethernet = Ethernet { destination: lan::mac(2), source: lan::mac(1), vlan_tag };
+    let ethernet = Ethernet { destination: hosts::mac(2), source: hosts::mac(1), vlan_tag };
     let end = |ip: [u8; 4]| SocketAddrV4::new(ip.into(), PORT);
     let ends = Ends::V4 { source: end(source), destination: end(destination) };
     let headers = Headers { ethernet, ends };
@@ -176,7 +176,7 @@ fn frames_that_no_wire_can_have_brought_are_foreign() {
 fn marked_hops(host: &Host) -> (Hops, IpAddr) {
     let mark = v4(77);
     let ethernet =
-        Ethernet { destination: lan::mac(2), source: lan::mac(host.number), vlan_tag: None };
+        Ethernet { destination: hosts::mac(2), source: hosts::mac(host.number), vlan_tag: None };
     ([(v4(2), Arc::new(Hop::new(ethernet, mark)))].into_iter().collect(), mark)
 }
 
@@ -289,6 +289,21 @@ fn datagrams_arrive_by_every_queue() {
 }
 
 #[test]
+fn a_port_that_polls_busily_receives_and_says_so() {
+    root_or_return!("a_port_that_polls_busily_receives_and_says_so");
+    let hosts = wire::pair(1);
+    let near = options(&hosts[0], v4(1), Mode::Native, 1, LENGTH);
+    let (mut near, _one) = open(&hosts[0], &near, hops(&hosts[0], 2..=2, None));
+    let mut options = options(&hosts[1], v4(2), Mode::Native, 1, LENGTH);
+    options.busy_poll = Some(BusyPoll { microseconds: 20, packets: 64 });
+    let (mut far, _two) = open(&hosts[1], &options, Hops::default());
+    send(&mut near, far.local(), 1);
+    near.flush();
+    assert_eq!(receive(&mut far, 1), [(near.local(), 1)]);
+    assert!(far.to_string().ends_with("8192 frames, busy polling)"), "{far}");
+}
+
+#[test]
 fn a_port_without_a_queue_is_its_udp_socket() {
     root_or_return!("a_port_without_a_queue_is_its_udp_socket");
     let hosts = wire::pair(1);
@@ -310,6 +325,9 @@ fn a_port_without_a_queue_is_its_udp_socket() {
     assert!(far.to_string().starts_with("AF_XDP on eth0 queue 0 (native, copy, "), "{far}");
 }
 
+/// What a case does to options that are right.
+type Change = fn(&mut Options);
+
 #[test]
 fn opening_errors_name_the_queue_and_the_remedy() {
     root_or_return!("opening_errors_name_the_queue_and_the_remedy");
@@ -317,14 +335,14 @@ fn opening_errors_name_the_queue_and_the_remedy() {
     let host = &hosts[0];
     let options = options(host, v4(1), Mode::Native, 1, LENGTH);
     let _held = open(host, &options, Hops::default());
-    let refusal = |change: fn(&mut Options)| {
+    let refusal = |change: Change| {
         let mut options = options.clone();
         options.socket.address.set_port(0);
         change(&mut options);
         let opened = host.namespace.enter(|| XdpPort::open(&options, HopsWriter::new().reader()));
         opened.expect_err("it was to fail")
     };
-    let cases: [(fn(&mut Options), &str); 4] = [
+    let cases: [(Change, &str); 4] = [
         (|_| {}, "queue 0 of eth0 has an AF_XDP socket: stop the program"),
         (|options| options.queues = vec![9], "there is no queue 9 of eth0: `ethtool -l eth0`"),
         (|options| options.index = 9999, "there is no interface for queue 0 of eth0: name one"),

@@ -1,6 +1,6 @@
 //! A switch in a network namespace of its own, which joins the hosts of a test.
 
-use crate::lan::{Host, Namespace, ip, namespace, wire};
+use crate::hosts::{Host, Namespace, ip, namespace, wire};
 
 /// A switch that joins hosts.
 pub(crate) struct Switch(Namespace);

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::lan::{Host, INTERFACE, namespace, wire};
+use crate::hosts::{Host, INTERFACE, namespace, wire};
 
 // SAFETY: a sockaddr_ll is integers, for all of which zero bytes are a value.
 const EMPTY_ADDRESS: libc::sockaddr_ll = unsafe { std::mem::zeroed() };

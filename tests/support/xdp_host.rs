@@ -8,7 +8,7 @@ use mixline::io::xdp::hops::{Hop, Hops, HopsWriter};
 use mixline::io::xdp::{Mode, Options, XdpPort};
 use mixline::wire::Ethernet;
 
-use crate::lan::{Host, INTERFACE, mac, v4, v6};
+use crate::hosts::{Host, INTERFACE, mac, v4, v6};
 use crate::redirect::Redirect;
 
 /// The UDP port of all.
