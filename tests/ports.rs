@@ -4,8 +4,9 @@ use mixline::clock::{self, Nanos};
 use mixline::crypto::random::Rng;
 use mixline::io::memory::{Conditions, MemoryPort, Network};
 use mixline::io::udp::{Options, UdpPort};
+use mixline::io::uring::UringPort;
 use mixline::io::wake;
-use mixline::io::{BATCH, Port, PortCounters, Unsent};
+use mixline::io::{BATCH, OpenError, Port, PortCounters, Unsent};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,6 +29,24 @@ mod suite {
         fn port(&self, host: u8, datagram_bytes: usize) -> Self::Port;
         /// Waits until `port` may have something to receive.
         fn settle(&self, port: &Self::Port);
+        /// What this machine lacks for such ports.
+        fn missing(&self) -> Option<String> {
+            None
+        }
+    }
+
+    /// Whether the test `name` cannot be run here; then it says so, or fails where all must run.
+    pub(super) fn is_skipped(site: &impl Site, name: &str) -> bool {
+        let Some(missing) = site.missing() else { return false };
+        assert!(std::env::var_os("MIXLINE_REQUIRE_XDP").is_none(), "{name}: {missing}");
+        eprintln!("SKIP {name}: {missing}");
+        true
+    }
+
+    fn sleep(port: &impl Port) {
+        let (mut sleeper, _waker) = wake::pair().unwrap();
+        let now = clock::now();
+        sleeper.sleep(port, now, now + Nanos::from_millis(20));
     }
 
     /// UDP on loopback; every port has a number of the kernel's choice, so tests can run at once.
@@ -47,9 +66,37 @@ mod suite {
         }
 
         fn settle(&self, port: &UdpPort) {
-            let (mut sleeper, _waker) = wake::pair().unwrap();
-            let now = clock::now();
-            sleeper.sleep(port, now, now + Nanos::from_millis(20));
+            sleep(port);
+        }
+    }
+
+    /// As [`Udp`], through io_uring.
+    pub(super) struct Uring {
+        pub(super) ip: fn(u8) -> String,
+        pub(super) coalesce: bool,
+    }
+
+    impl Site for Uring {
+        type Port = UringPort;
+
+        fn port(&self, host: u8, datagram_bytes: usize) -> UringPort {
+            let address = (self.ip)(host).parse().unwrap();
+            let options = Options::new(address, datagram_bytes);
+            UringPort::open(&Options { coalesce: self.coalesce, ..options }).unwrap()
+        }
+
+        fn settle(&self, port: &UringPort) {
+            sleep(port);
+        }
+
+        fn missing(&self) -> Option<String> {
+            let address = (self.ip)(1).parse().unwrap();
+            match UringPort::open(&Options::new(address, LENGTH)) {
+                Err(error @ (OpenError::UringForbidden | OpenError::UringMissing)) => {
+                    Some(error.to_string())
+                }
+                _ => None,
+            }
         }
     }
 
@@ -293,13 +340,21 @@ macro_rules! suite {
         }
     };
     (@ $site:expr, $($promise:ident),*) => {
-        $(#[test] fn $promise() { suite::$promise(&$site) })*
+        $(#[test] fn $promise() {
+            let site = $site;
+            if !is_skipped(&site, stringify!($promise)) {
+                suite::$promise(&site);
+            }
+        })*
     };
 }
 
 suite!(udp_with_offload, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: true });
 suite!(udp_plain, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: false });
 suite!(udp_over_ipv6, Udp { ip: |_| "[::1]:0".into(), offload: true });
+suite!(uring_with_coalescing, Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: true });
+suite!(uring_plain, Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: false });
+suite!(uring_over_ipv6, Uring { ip: |_| "[::1]:0".into(), coalesce: true });
 suite!(memory, Memory(Network::new(Rng::from_seed([1; 32]), Conditions::default())));
 
 #[test]
