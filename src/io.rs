@@ -12,12 +12,8 @@ use std::os::fd::RawFd;
 pub mod memory;
 pub mod shield;
 pub mod udp;
+pub mod uring;
 pub mod wake;
-
-#[doc(hidden)]
-pub mod uring {
-    pub use super::udp::UdpPort as UringPort;
-}
 pub mod xdp;
 
 /// The most datagrams that one call of [`Port::receive`] hands over, and the least that a port
@@ -145,6 +141,16 @@ pub enum OpenError {
     /// The process has no file descriptor left.
     #[error("no file descriptor is left: raise the limit (LimitNOFILE in systemd, ulimit -n)")]
     Descriptors,
+    /// The kernel has io_uring and does not let this process use it.
+    #[error(
+        "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0, allow \
+             io_uring_setup, io_uring_enter and io_uring_register in the filter of system calls \
+             (systemd, container), or use sockets"
+    )]
+    UringForbidden,
+    /// The kernel has no io_uring, or one that cannot do what the port needs.
+    #[error("this kernel has no io_uring as of Linux 6.1: use sockets, or a newer kernel")]
+    UringMissing,
     /// The kernel refused one step for a reason of its own.
     #[error("cannot {step}: {source}")]
     Refused {

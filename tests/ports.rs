@@ -4,9 +4,10 @@ use mixline::clock::{self, Nanos};
 use mixline::crypto::random::Rng;
 use mixline::io::memory::{Conditions, MemoryPort, Network};
 use mixline::io::udp::{Options, UdpPort};
+use mixline::io::uring::UringPort;
 use mixline::io::wake;
 use mixline::io::xdp::{Mode, XdpPort};
-use mixline::io::{BATCH, Port, PortCounters, Unsent};
+use mixline::io::{BATCH, OpenError, Port, PortCounters, Unsent};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
@@ -45,6 +46,12 @@ mod suite {
         fn settle(&self, port: &Self::Port);
     }
 
+    fn sleep(port: &impl Port) {
+        let (mut sleeper, _waker) = wake::pair().unwrap();
+        let now = clock::now();
+        sleeper.sleep(port, now, now + Nanos::from_millis(20));
+    }
+
     /// UDP on loopback; every port has a number of the kernel's choice, so tests can run at once.
     pub(super) struct Udp {
         pub(super) ip: fn(u8) -> String,
@@ -64,12 +71,6 @@ mod suite {
         fn settle(&self, port: &UdpPort) {
             sleep(port);
         }
-    }
-
-    fn sleep(port: &impl Port) {
-        let (mut sleeper, _waker) = wake::pair().unwrap();
-        let now = clock::now();
-        sleeper.sleep(port, now, now + Nanos::from_millis(20));
     }
 
     /// AF_XDP on hosts of their own, joined by a switch.
@@ -108,6 +109,40 @@ mod suite {
 
         fn settle(&self, port: &XdpPort) {
             sleep(port);
+        }
+    }
+
+    /// Whether the kernel lets us use io_uring; says why if not.
+    pub(super) fn uring_is_possible(name: &str) -> bool {
+        let address = "127.77.8.1:0".parse().unwrap();
+        match UringPort::open(&Options::new(address, LENGTH)) {
+            Err(missing @ (OpenError::UringForbidden | OpenError::UringMissing)) => {
+                assert!(std::env::var_os("MIXLINE_REQUIRE_XDP").is_none(), "{name}: {missing}");
+                eprintln!("SKIP {name}: {missing}");
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// As [`Udp`], through io_uring.
+    pub(super) struct Uring {
+        pub(super) ip: fn(u8) -> String,
+        pub(super) coalesce: bool,
+    }
+
+    impl Site for Uring {
+        type Port = UringPort;
+
+        fn port(&self, host: u8, datagram_bytes: usize) -> UringPort {
+            let address = (self.ip)(host).parse().unwrap();
+            let options = Options::new(address, datagram_bytes);
+            UringPort::open(&Options { coalesce: self.coalesce, ..options }).unwrap()
+        }
+
+        fn settle(&self, port: &UringPort) {
+            sleep(port);
+        }
         }
     }
 
@@ -371,6 +406,9 @@ suite!(udp_over_ipv6, Udp { ip: |_| "[::1]:0".into(), offload: true });
 suite!(xdp_native, Xdp::new(Mode::Native, hosts::v4, 4), hosts::is_possible);
 suite!(xdp_native_over_ipv6, Xdp::new(Mode::Native, hosts::v6, 2), hosts::is_possible);
 suite!(xdp_generic, Xdp::new(Mode::Generic, hosts::v4, 1), hosts::is_possible);
+suite!(uring_with_coalescing, Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: true }, uring_is_possible);
+suite!(uring_plain, Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: false }, uring_is_possible);
+suite!(uring_over_ipv6, Uring { ip: |_| "[::1]:0".into(), coalesce: true }, uring_is_possible);
 suite!(memory, Memory(Network::new(Rng::from_seed([1; 32]), Conditions::default())));
 
 #[test]

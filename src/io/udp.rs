@@ -15,11 +15,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 
-mod address;
-mod control;
+pub(super) mod address;
+pub(super) mod control;
+pub(super) mod inbox;
+pub(super) mod outbox;
 mod receive;
 mod send;
-mod socket;
+pub(super) mod socket;
 
 /// The longest datagram that fits IPv4: 65535 bytes less 20 of IPv4 and 8 of UDP.
 pub const DATAGRAM_BYTES_MAX: usize = 65_507;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 /// The bytes of a `sockaddr_in` or a `sockaddr_in6` (`linux/in.h`, `linux/in6.h`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub(super) struct RawAddress([u8; RawAddress::BYTES]);
+pub(in crate::io) struct RawAddress([u8; RawAddress::BYTES]);
 
 const _: () = {
     assert!(RawAddress::LENGTH as usize == RawAddress::BYTES);
@@ -23,14 +23,14 @@ const _: () = {
 };
 
 impl RawAddress {
-    pub(super) const BYTES: usize = 28;
+    pub(in crate::io) const BYTES: usize = 28;
     /// The same for the kernel, which takes a longer `sockaddr_in` as well.
-    pub(super) const LENGTH: libc::socklen_t = 28;
-    pub(super) const EMPTY: Self = RawAddress([0; Self::BYTES]);
+    pub(in crate::io) const LENGTH: libc::socklen_t = 28;
+    pub(in crate::io) const EMPTY: Self = RawAddress([0; Self::BYTES]);
 
     /// What `sendmsg` on a socket takes for `address`. A socket of IPv6 reaches IPv4 through
     /// mapped addresses; `None` when the socket is of IPv4 and `address` is not.
-    pub(super) fn new(address: SocketAddr, on_ipv6: bool) -> Option<Self> {
+    pub(in crate::io) fn new(address: SocketAddr, on_ipv6: bool) -> Option<Self> {
         let mut raw = [0; Self::BYTES];
         raw[2..4].copy_from_slice(&address.port().to_be_bytes());
         let family = match (address.ip(), on_ipv6) {
@@ -55,12 +55,20 @@ impl RawAddress {
         Some(RawAddress(raw))
     }
 
-    pub(super) fn as_ptr(&self) -> *const u8 {
+    /// What `recvmsg` wrote, which may be shorter.
+    pub(in crate::io) fn read(bytes: &[u8]) -> Self {
+        let mut raw = [0; Self::BYTES];
+        let length = bytes.len().min(Self::BYTES);
+        raw[..length].copy_from_slice(&bytes[..length]);
+        RawAddress(raw)
+    }
+
+    pub(in crate::io) fn as_ptr(&self) -> *const u8 {
         self.0.as_ptr()
     }
 
     /// The normalised address; `None` if it is of no family that carries UDP.
-    pub(super) fn parsed(&self) -> Option<SocketAddr> {
+    pub(in crate::io) fn parsed(&self) -> Option<SocketAddr> {
         let raw = &self.0;
         let port = u16::from_be_bytes([raw[2], raw[3]]);
         match i32::from(u16::from_ne_bytes([raw[0], raw[1]])) {

@@ -11,16 +11,16 @@ const _: () = assert!(size_of::<libc::cmsghdr>() == HEADER_BYTES);
 /// Room for the two messages that a received datagram can carry.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-pub(super) struct Control([u8; Control::BYTES]);
+pub(in crate::io) struct Control([u8; Control::BYTES]);
 
 impl Control {
-    pub(super) const BYTES: usize = 2 * (HEADER_BYTES + LENGTH_BYTES);
-    pub(super) const EMPTY: Self = Control([0; Self::BYTES]);
+    pub(in crate::io) const BYTES: usize = 2 * (HEADER_BYTES + LENGTH_BYTES);
+    pub(in crate::io) const EMPTY: Self = Control([0; Self::BYTES]);
     /// What one message with a content of 2 bytes fills.
-    pub(super) const SEGMENT_BYTES: usize = HEADER_BYTES + LENGTH_BYTES;
+    pub(in crate::io) const SEGMENT_BYTES: usize = HEADER_BYTES + LENGTH_BYTES;
 
     /// The message that makes the kernel cut what is sent into datagrams of `segment_bytes`.
-    pub(super) fn segment(segment_bytes: u16) -> Self {
+    pub(in crate::io) fn segment(segment_bytes: u16) -> Self {
         let mut raw = [0; Self::BYTES];
         let length = HEADER_BYTES + size_of::<u16>();
         raw[..LENGTH_BYTES].copy_from_slice(&length.to_ne_bytes());
@@ -31,9 +31,29 @@ impl Control {
     }
 
     /// What the kernel said in the first `filled_bytes`.
-    pub(super) fn parsed(&self, filled_bytes: usize) -> Said {
+    pub(in crate::io) fn parsed(&self, filled_bytes: usize) -> Said {
+        Said::parsed(self.0.get(..filled_bytes).unwrap_or_default())
+    }
+
+    pub(in crate::io) fn as_mut_ptr(&mut self) -> *mut libc::c_void {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+/// What the kernel says beside a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::io) struct Said {
+    /// The length of each datagram when several arrived as one; the last may be shorter.
+    pub(in crate::io) segment_bytes: Option<u32>,
+    /// How many datagrams this socket has lost since it was opened, modulo 2^32.
+    pub(in crate::io) dropped: Option<u32>,
+}
+
+impl Said {
+    /// What a list of control messages says.
+    pub(in crate::io) fn parsed(list: &[u8]) -> Self {
         let mut said = Said::default();
-        let mut rest = self.0.get(..filled_bytes).unwrap_or_default();
+        let mut rest = list;
         while let Some((kind, content, after)) = first(rest) {
             let word = content.first_chunk().copied().map(u32::from_ne_bytes);
             match kind {
@@ -45,19 +65,6 @@ impl Control {
         }
         said
     }
-
-    pub(super) fn as_mut_ptr(&mut self) -> *mut libc::c_void {
-        self.0.as_mut_ptr().cast()
-    }
-}
-
-/// What the kernel says beside a datagram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
-    /// The length of each datagram when several arrived as one; the last may be shorter.
-    pub(super) segment_bytes: Option<u32>,
-    /// How many datagrams this socket has lost since it was opened, modulo 2^32.
-    pub(super) dropped: Option<u32>,
 }
 
 type Message<'a> = ((i32, i32), &'a [u8], &'a [u8]);

@@ -2,19 +2,15 @@
 
 use super::address::RawAddress;
 use super::control::Control;
+use super::inbox::{COALESCED_BYTES, Inbox, Run};
 use super::{EMPTY_HEADER, EMPTY_VECTOR};
 use crate::io::{BATCH, PortCounters};
-use arrayvec::ArrayVec;
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 
-/// Room for whatever the kernel may put together: it stops at the longest IP packet.
-const COALESCED_BYTES: usize = 1 << 16;
-
 pub(super) struct Receiver {
-    datagram_bytes: usize,
     /// Room for one message.
     buffer_bytes: usize,
     /// From one buffer to the next: more than its size, so that the short messages that are the
@@ -24,22 +20,8 @@ pub(super) struct Receiver {
     buffers: Box<[u8]>,
     sources: [RawAddress; BATCH],
     controls: [Control; BATCH],
-    /// What the last call brought, in order; `next` is the first not handed over completely.
-    arrived: ArrayVec<Arrived, BATCH>,
-    next: usize,
-    /// How many messages to ask for, so that one call brings about one batch of datagrams.
-    messages_max: usize,
-    /// The kernel's running count of what it dropped, as last seen.
-    dropped_seen: u32,
-}
-
-/// One message: a run of datagrams from one source, of which only the last may be shorter.
-struct Arrived {
-    source: Option<SocketAddr>,
-    bytes: usize,
-    segment_bytes: usize,
-    /// How much of it has been handed over.
-    taken_bytes: usize,
+    /// What the last call brought; a run's place is its number in the call.
+    inbox: Inbox,
 }
 
 impl Receiver {
@@ -48,16 +30,12 @@ impl Receiver {
         let spread_bytes = if coalesces { datagram_bytes } else { 0 };
         let stride_bytes = (buffer_bytes + spread_bytes).next_multiple_of(64);
         Receiver {
-            datagram_bytes,
             buffer_bytes,
             stride_bytes,
             buffers: vec![0; stride_bytes * BATCH].into(),
             sources: [RawAddress::EMPTY; BATCH],
             controls: [Control::EMPTY; BATCH],
-            arrived: ArrayVec::new(),
-            next: 0,
-            messages_max: BATCH,
-            dropped_seen: 0,
+            inbox: Inbox::new(datagram_bytes),
         }
     }
 
@@ -67,15 +45,14 @@ impl Receiver {
 
     /// Whether everything that was fetched has been handed over.
     pub(super) fn is_empty(&self) -> bool {
-        self.next == self.arrived.len()
+        self.inbox.is_empty()
     }
 
     /// Fetches what waits in the kernel, over what was fetched before.
     pub(super) fn fetch(&mut self, socket: &Socket, counters: &mut PortCounters) {
-        self.arrived.clear();
-        self.next = 0;
+        self.inbox.clear();
         let mut headers = [EMPTY_HEADER; BATCH];
-        match self.ask(socket, &mut headers) {
+        match self.ask(socket, &mut headers[..self.inbox.messages_max()]) {
             Ok(count) => self.note(headers.get(..count).unwrap_or(&headers), counters),
             Err(error) if is_idle(&error) => {}
             Err(_) => counters.receive_failed += 1,
@@ -87,31 +64,13 @@ impl Receiver {
         &mut self,
         most: usize,
         counters: &mut PortCounters,
-        mut take: impl FnMut(SocketAddr, &[u8]),
+        take: impl FnMut(SocketAddr, &[u8]),
     ) -> usize {
-        let mut count = 0;
-        while count < most && self.next < self.arrived.len() {
-            let message = &mut self.arrived[self.next];
-            let buffer = &self.buffers[self.next * self.stride_bytes..][..message.bytes];
-            let rest = &buffer[message.taken_bytes..];
-            let datagram = &rest[..message.segment_bytes.min(rest.len())];
-            match message.source {
-                Some(source) if datagram.len() == self.datagram_bytes => {
-                    take(source, datagram);
-                    count += 1;
-                }
-                _ => counters.wrong_length += 1,
-            }
-            message.taken_bytes += datagram.len();
-            if message.taken_bytes == message.bytes {
-                self.next += 1;
-            }
-        }
-        counters.received += count as u64;
-        count
+        let buffer = |run: &Run| &self.buffers[run.place * self.stride_bytes..][..run.bytes];
+        self.inbox.hand_over(most, buffer, counters, take)
     }
 
-    fn ask(&mut self, socket: &Socket, headers: &mut [libc::mmsghdr; BATCH]) -> io::Result<usize> {
+    fn ask(&mut self, socket: &Socket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
         let mut vectors = [EMPTY_VECTOR; BATCH];
         let buffers = self.buffers.chunks_exact_mut(self.stride_bytes);
         for (vector, buffer) in vectors.iter_mut().zip(buffers) {
@@ -128,33 +87,19 @@ impl Receiver {
             header.msg_control = control.as_mut_ptr();
             header.msg_controllen = Control::BYTES;
         }
-        receive_messages(socket, &mut headers[..self.messages_max])
+        receive_messages(socket, headers)
     }
 
-    /// Keeps what the kernel said about each message, and asks for as many next time as make
-    /// one batch if runs stay as long as the longest of these.
+    /// Keeps what the kernel said about each message.
     fn note(&mut self, headers: &[libc::mmsghdr], counters: &mut PortCounters) {
-        let mut run_max = 1;
         for (index, header) in headers.iter().enumerate() {
             let said = self.controls[index].parsed(header.msg_hdr.msg_controllen);
-            if let Some(dropped) = said.dropped {
-                counters.kernel_dropped += u64::from(dropped.wrapping_sub(self.dropped_seen));
-                self.dropped_seen = dropped;
-            }
             // A message cut short was longer than any that is ours: leave no source to it.
             let is_whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
+            let source = self.sources[index].parsed().filter(|_| is_whole);
             let bytes = (header.msg_len as usize).min(self.buffer_bytes);
-            let segment = said.segment_bytes.map_or(bytes, |segment| segment as usize);
-            let segment_bytes = segment.clamp(1, self.buffer_bytes);
-            run_max = run_max.max(bytes / segment_bytes);
-            self.arrived.push(Arrived {
-                source: self.sources[index].parsed().filter(|_| is_whole),
-                bytes,
-                segment_bytes,
-                taken_bytes: 0,
-            });
+            self.inbox.note(index, source, bytes, said, counters);
         }
-        self.messages_max = (BATCH / run_max).max(1);
     }
 }
 
@@ -197,8 +142,8 @@ mod tests {
         let mut lengths = Vec::new();
         while lengths.iter().sum::<usize>() < BATCH {
             to.receiver.fetch(&to.socket, &mut to.counters);
-            let run = |message: &Arrived| message.bytes / message.segment_bytes;
-            lengths.extend(to.receiver.arrived.iter().map(run));
+            let run = |run: &Run| run.bytes / run.segment_bytes;
+            lengths.extend(to.receiver.inbox.runs().iter().map(run));
             while to.receiver.hand_over(BATCH, &mut to.counters, |_, _| {}) > 0 {}
         }
         lengths

@@ -2,6 +2,7 @@
 
 use super::address::RawAddress;
 use super::control::Control;
+use super::outbox::{Outbox, count_refused};
 use super::{DATAGRAM_BYTES_MAX, EMPTY_HEADER, EMPTY_VECTOR};
 use crate::io::{BATCH, PortCounters, Unsent};
 use arrayvec::ArrayVec;
@@ -11,28 +12,14 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 
 pub(super) struct Sender {
-    datagram_bytes: usize,
-    on_ipv6: bool,
+    outbox: Outbox,
     /// Whether the kernel cuts a run into datagrams; off for good once it failed to.
     segments: bool,
-    frames: Box<[u8]>,
-    /// By number of frame.
-    destinations: [RawAddress; BATCH],
-    free: ArrayVec<usize, BATCH>,
-    queue: ArrayVec<usize, BATCH>,
 }
 
 impl Sender {
     pub(super) fn new(datagram_bytes: usize, on_ipv6: bool, segments: bool) -> Self {
-        Sender {
-            datagram_bytes,
-            on_ipv6,
-            segments,
-            frames: vec![0; datagram_bytes * BATCH].into(),
-            destinations: [RawAddress::EMPTY; BATCH],
-            free: (0..BATCH).collect(),
-            queue: ArrayVec::new(),
-        }
+        Sender { outbox: Outbox::new(datagram_bytes, on_ipv6), segments }
     }
 
     pub(super) fn segments(&self) -> bool {
@@ -40,7 +27,7 @@ impl Sender {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.queue.len()
+        self.outbox.queue.len()
     }
 
     pub(super) fn queue<E>(
@@ -48,22 +35,7 @@ impl Sender {
         counters: &mut PortCounters,
         fill: impl FnOnce(&mut [u8]) -> Result<SocketAddr, E>,
     ) -> Result<(), Unsent<E>> {
-        let Some(&frame) = self.free.last() else {
-            counters.send_full += 1;
-            return Err(Unsent::Full);
-        };
-        let bytes = &mut self.frames[frame * self.datagram_bytes..][..self.datagram_bytes];
-        let to = fill(bytes).map_err(Unsent::Refused)?;
-        match RawAddress::new(to, self.on_ipv6) {
-            Some(raw) if to.port() != 0 => {
-                self.destinations[frame] = raw;
-                self.free.pop();
-                self.queue.push(frame);
-            }
-            // Such sources do arrive, forged, and get answers: they cost themselves only.
-            _ => counters.unreachable += 1,
-        }
-        Ok(())
+        self.outbox.put(counters, fill)
     }
 
     /// Sends all that waits, or all that the kernel has room for.
@@ -71,11 +43,11 @@ impl Sender {
         if self.segments {
             self.gather();
         }
-        while !self.queue.is_empty() {
+        while !self.outbox.queue.is_empty() {
             match self.submit(socket) {
                 Ok(count) => {
                     counters.sent += count as u64;
-                    self.release(count);
+                    self.outbox.release(count);
                 }
                 Err(error) if is_for_later(&error) => break,
                 Err(error) => self.give_up(&error, counters),
@@ -85,10 +57,11 @@ impl Sender {
 
     /// Brings together what goes to one address, first come first, each in its old order.
     fn gather(&mut self) {
-        let mut rest = self.queue.as_mut_slice();
+        let Outbox { queue, destinations, .. } = &mut self.outbox;
+        let mut rest = queue.as_mut_slice();
         while let Some(&head) = rest.first() {
-            let to = self.destinations[head];
-            let run = bring_forward(rest, |frame| self.destinations[frame] == to);
+            let to = destinations[head];
+            let run = bring_forward(rest, |frame| destinations[frame] == to);
             rest = &mut rest[run..];
         }
     }
@@ -98,32 +71,33 @@ impl Sender {
         if !self.segments {
             return 1;
         }
-        let to = self.destinations[self.queue[first]];
-        let same = |frame: &&usize| self.destinations[**frame] == to;
-        let run_max = (DATAGRAM_BYTES_MAX / self.datagram_bytes).max(1);
-        self.queue[first..].iter().take(run_max).take_while(same).count()
+        let Outbox { queue, destinations, .. } = &self.outbox;
+        let to = destinations[queue[first]];
+        let same = |frame: &&usize| destinations[**frame] == to;
+        let run_max = (DATAGRAM_BYTES_MAX / self.outbox.datagram_bytes).max(1);
+        queue[first..].iter().take(run_max).take_while(same).count()
     }
 
     /// Offers the whole queue to the kernel; returns how many datagrams it took, or why it did
     /// not take the first run.
     fn submit(&self, socket: &Socket) -> io::Result<usize> {
         let mut vectors = [EMPTY_VECTOR; BATCH];
-        for (vector, frame) in vectors.iter_mut().zip(&self.queue) {
-            let bytes = &self.frames[frame * self.datagram_bytes..][..self.datagram_bytes];
+        for (vector, frame) in vectors.iter_mut().zip(&self.outbox.queue) {
+            let bytes = self.outbox.frame(*frame);
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
         }
-        let segment_bytes = u16::try_from(self.datagram_bytes).unwrap_or(u16::MAX);
+        let segment_bytes = u16::try_from(self.outbox.datagram_bytes).unwrap_or(u16::MAX);
         let mut control = Control::segment(segment_bytes);
         let (vectors, control) = (vectors.as_mut_ptr(), control.as_mut_ptr());
         let mut headers = [EMPTY_HEADER; BATCH];
         let mut runs = ArrayVec::<usize, BATCH>::new();
         let mut first = 0;
         for header in &mut headers {
-            let Some(frame) = self.queue.get(first) else { break };
+            let Some(frame) = self.outbox.queue.get(first) else { break };
             let run = self.run(first);
             let header = &mut header.msg_hdr;
-            header.msg_name = self.destinations[*frame].as_ptr().cast_mut().cast();
+            header.msg_name = self.outbox.destination(*frame).as_ptr().cast_mut().cast();
             header.msg_namelen = RawAddress::LENGTH;
             header.msg_iov = vectors.wrapping_add(first);
             header.msg_iovlen = run;
@@ -149,24 +123,8 @@ impl Sender {
             self.segments = false;
             return;
         }
-        let counter = match code {
-            Some(libc::EMSGSIZE) => &mut counters.too_long,
-            Some(
-                libc::ENETUNREACH
-                | libc::EHOSTUNREACH
-                | libc::ENETDOWN
-                | libc::ECONNREFUSED
-                | libc::EADDRNOTAVAIL,
-            ) => &mut counters.unreachable,
-            _ => &mut counters.send_failed,
-        };
-        *counter += run as u64;
-        self.release(run);
-    }
-
-    /// Frees the first `count` frames of the queue.
-    fn release(&mut self, count: usize) {
-        self.free.extend(self.queue.drain(..count));
+        count_refused(code, run, counters);
+        self.outbox.release(run);
     }
 }
 
@@ -215,9 +173,9 @@ mod tests {
     }
 
     fn order(sender: &Sender) -> Vec<(u16, usize)> {
-        let port = |frame: &usize| sender.destinations[*frame].parsed().unwrap().port();
+        let port = |frame: &usize| sender.outbox.destinations[*frame].parsed().unwrap().port();
         // Frames are taken from the last on: this counts them in the order they were queued.
-        sender.queue.iter().map(|frame| (port(frame), BATCH - 1 - frame)).collect()
+        sender.outbox.queue.iter().map(|frame| (port(frame), BATCH - 1 - frame)).collect()
     }
 
     #[test]
@@ -280,7 +238,7 @@ mod tests {
             sender.give_up(&io::Error::from_raw_os_error(code), &mut counters);
         }
         let expected = PortCounters { too_long: 1, unreachable: 1, send_failed: 1, ..counters };
-        assert_eq!((counters, sender.free.len()), (expected, BATCH));
+        assert_eq!((counters, sender.outbox.free.len()), (expected, BATCH));
     }
 
     #[test]
@@ -291,6 +249,9 @@ mod tests {
             let to: SocketAddr = to.parse().unwrap();
             sender.queue(&mut counters, |_| Ok::<_, Infallible>(to)).unwrap();
         }
-        assert_eq!((counters.unreachable, sender.queued(), sender.free.len()), (2, 0, BATCH));
+        assert_eq!(
+            (counters.unreachable, sender.queued(), sender.outbox.free.len()),
+            (2, 0, BATCH)
+        );
     }
 }

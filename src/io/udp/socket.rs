@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd as _;
 const HOP_LIMIT: u32 = 64;
 
 /// A bound non-blocking socket and the address it really has.
-pub(super) fn open(options: &Options) -> Result<(Socket, SocketAddr), OpenError> {
+pub(in crate::io) fn open(options: &Options) -> Result<(Socket, SocketAddr), OpenError> {
     let address = options.address;
     let kind = Type::DGRAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))
@@ -23,7 +23,7 @@ pub(super) fn open(options: &Options) -> Result<(Socket, SocketAddr), OpenError>
 }
 
 /// Asks the kernel to hand over runs of datagrams as one; `false` if it cannot.
-pub(super) fn coalesce(socket: &Socket) -> bool {
+pub(in crate::io) fn coalesce(socket: &Socket) -> bool {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok()
 }
 

@@ -1,0 +1,190 @@
+//! The receiving half: one receive that goes on until its buffers end.
+
+use super::buffers::Buffers;
+use super::ring::{RECEIVE, Ring, SOCKET};
+use crate::io::udp::address::RawAddress;
+use crate::io::udp::control::{Control, Said};
+use crate::io::udp::inbox::{COALESCED_BYTES, Inbox, Run};
+use crate::io::{BATCH, OpenError, PortCounters};
+use arrayvec::ArrayVec;
+use io_uring::{cqueue, opcode};
+use std::net::SocketAddr;
+
+// What stands in a buffer (io_uring_prep_recvmsg_multishot(3)): lengths, address, control
+// messages, datagram.
+const LENGTHS_BYTES: usize = 16;
+/// More than an address needs, so that datagrams begin on a boundary that suits copying.
+const NAME_BYTES: usize = 32;
+const NAME_AT: usize = LENGTHS_BYTES;
+const CONTROL_AT: usize = NAME_AT + NAME_BYTES;
+const PAYLOAD_AT: usize = CONTROL_AT + Control::BYTES;
+
+const _: () = {
+    assert!(RawAddress::BYTES <= NAME_BYTES);
+    assert!(PAYLOAD_AT.is_multiple_of(32));
+};
+
+pub(super) struct Receiver {
+    buffers: Buffers,
+    /// Buffers that neither the kernel nor the inbox has.
+    spare: ArrayVec<usize, BATCH>,
+    /// Whether the receive is in flight, or about to be.
+    is_asking: bool,
+    coalesces: bool,
+    /// A run's place is the number of its buffer.
+    inbox: Inbox,
+}
+
+impl Receiver {
+    pub(super) fn open(
+        ring: &Ring,
+        datagram_bytes: usize,
+        coalesces: bool,
+    ) -> Result<Self, OpenError> {
+        let payload_bytes = if coalesces { COALESCED_BYTES } else { datagram_bytes };
+        let spread_bytes = if coalesces { datagram_bytes } else { 0 };
+        let buffer_bytes = PAYLOAD_AT + payload_bytes;
+        let stride_bytes = (buffer_bytes + spread_bytes).next_multiple_of(64);
+        let buffers = Buffers::new(buffer_bytes, stride_bytes)?;
+        buffers.register(ring)?;
+        Ok(Receiver {
+            buffers,
+            spare: (0..BATCH).collect(),
+            is_asking: false,
+            coalesces,
+            inbox: Inbox::new(datagram_bytes),
+        })
+    }
+
+    pub(super) fn coalesces(&self) -> bool {
+        self.coalesces
+    }
+
+    /// Whether everything that was fetched has been handed over.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inbox.is_empty()
+    }
+
+    /// Whether the receive has not ended.
+    pub(super) fn is_asking(&self) -> bool {
+        self.is_asking
+    }
+
+    /// Gives the buffers of what was handed over back to the kernel, and asks again if the
+    /// receive has ended.
+    pub(super) fn ask(&mut self, ring: &mut Ring) {
+        self.discard();
+        self.supply();
+        if !self.is_asking {
+            self.is_asking = push_receive(ring);
+        }
+    }
+
+    /// Forgets what was fetched.
+    pub(super) fn discard(&mut self) {
+        for run in self.inbox.runs() {
+            // There is room, unless the kernel has used one buffer for two messages.
+            let _ = self.spare.try_push(run.place);
+        }
+        self.inbox.clear();
+    }
+
+    /// Takes in one completion of the receive.
+    pub(super) fn note(&mut self, completion: &cqueue::Entry, counters: &mut PortCounters) {
+        self.is_asking &= cqueue::more(completion.flags());
+        let number = cqueue::buffer_select(completion.flags()).map(usize::from);
+        match (usize::try_from(completion.result()), number) {
+            (Ok(bytes), Some(number)) => self.take_in(number, bytes, counters),
+            _ if is_an_end(completion.result()) => {}
+            _ => counters.receive_failed += 1,
+        }
+    }
+
+    /// Hands over up to `most` of what was fetched; returns how many.
+    pub(super) fn hand_over(
+        &mut self,
+        most: usize,
+        counters: &mut PortCounters,
+        take: impl FnMut(SocketAddr, &[u8]),
+    ) -> usize {
+        let buffer = |run: &Run| {
+            let filled = self.buffers.filled(run.place, PAYLOAD_AT + run.bytes);
+            filled.map(|filled| &filled[PAYLOAD_AT..]).unwrap_or_default()
+        };
+        self.inbox.hand_over(most, buffer, counters, take)
+    }
+
+    /// Lets the kernel have as many buffers as it should fill at once.
+    fn supply(&mut self) {
+        let kept = BATCH - self.inbox.messages_max();
+        let first = kept.min(self.spare.len());
+        self.buffers.give(self.spare.drain(first..));
+    }
+
+    /// Notes the message that fills `bytes` of the buffer `number`.
+    fn take_in(&mut self, number: usize, bytes: usize, counters: &mut PortCounters) {
+        let message = self.buffers.filled(number, bytes).and_then(Message::parsed);
+        match message {
+            Some(message) if self.inbox.runs().len() < BATCH => {
+                let Message { source, payload_bytes, said } = message;
+                self.inbox.note(number, source, payload_bytes, said, counters);
+            }
+            _ => {
+                counters.receive_failed += 1;
+                let _ = self.spare.try_push(number);
+            }
+        }
+    }
+}
+
+/// What a buffer says of the datagrams in it.
+struct Message {
+    source: Option<SocketAddr>,
+    payload_bytes: usize,
+    said: Said,
+}
+
+impl Message {
+    /// Reads what the kernel has filled; `None` if that cannot be.
+    fn parsed(filled: &[u8]) -> Option<Self> {
+        let (words, _) = filled.split_first_chunk::<LENGTHS_BYTES>()?;
+        let word = |at: usize| u32::from_ne_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]);
+        // struct io_uring_recvmsg_out of linux/io_uring.h, but for the payload's length, which
+        // is that of the datagram even where the buffer was too short for it.
+        let (name_bytes, control_bytes, flags) = (word(0) as usize, word(4) as usize, word(12));
+        let name = filled.get(NAME_AT..CONTROL_AT)?.get(..name_bytes)?;
+        let control = filled.get(CONTROL_AT..PAYLOAD_AT)?.get(..control_bytes)?;
+        // A message cut short was longer than any that is ours: leave no source to it.
+        let is_whole = flags & libc::MSG_TRUNC.cast_unsigned() == 0;
+        Some(Message {
+            source: RawAddress::read(name).parsed().filter(|_| is_whole),
+            payload_bytes: filled.len() - PAYLOAD_AT,
+            said: Said::parsed(control),
+        })
+    }
+}
+
+/// What ends a receive though nothing is wrong: buffers ran out, or it was cancelled.
+fn is_an_end(result: i32) -> bool {
+    matches!(-result, libc::ENOBUFS | libc::ECANCELED | libc::EAGAIN | libc::EINTR)
+}
+
+/// The lengths in front of a datagram, as the kernel wants to be told of them.
+struct Shape(libc::msghdr);
+
+// SAFETY: its pointers are null, and nobody writes it.
+unsafe impl Sync for Shape {}
+
+static SHAPE: Shape = {
+    // SAFETY: a msghdr is integers and pointers, for all of which zero bytes are a value.
+    let mut shape: libc::msghdr = unsafe { std::mem::zeroed() };
+    shape.msg_namelen = NAME_BYTES as libc::socklen_t;
+    shape.msg_controllen = Control::BYTES;
+    Shape(shape)
+};
+
+fn push_receive(ring: &mut Ring) -> bool {
+    let receive = opcode::RecvMsgMulti::new(SOCKET, &raw const SHAPE.0, 0).build();
+    // SAFETY: the shape is there for ever; buffers of group 0 are there as long as the ring.
+    unsafe { ring.push(&receive.user_data(RECEIVE)) }
+}
