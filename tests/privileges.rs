@@ -26,12 +26,12 @@ fn main() -> ExitCode {
     if user() != 0 {
         let why = "it needs root, to have something to give up";
         assert!(env::var_os(REQUIRE).is_none(), "privileges: {why}");
-        println!("SKIP privileges: {why}");
+        eprintln!("SKIP privileges: {why}");
     }
     let program = env::current_exe().expect("a program");
     let status = Command::new(program).env(INSIDE, "1").status().expect("it starts");
     assert!(status.success(), "{status}");
-    println!("test nothing_is_left_and_nothing_comes_back ... ok");
+    eprintln!("test nothing_is_left_and_nothing_comes_back ... ok");
     ExitCode::SUCCESS
 }
 

@@ -1,5 +1,5 @@
-//! What drivers can do: the generic netlink family `netdev` (Documentation/netlink/specs/netdev.yaml
-//! of the kernel).
+//! What drivers can do: the family `netdev` of generic netlink, as the kernel's
+//! Documentation/netlink/specs/netdev.yaml describes it.
 
 use std::fmt::Display;
 use std::fs;
