@@ -1,9 +1,9 @@
 //! Questions to a real kernel about links, routes, neighbours and drivers, and the table of next
 //! hops that follows from the answers: between hosts in network namespaces.
 
-#[path = "support/lan.rs"]
+#[path = "support/hosts.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
-mod lan;
+mod hosts;
 #[path = "support/switch.rs"]
 mod switch;
 #[path = "support/wire.rs"]
@@ -25,7 +25,7 @@ use mixline::io::xdp::hops::{HopsReader, HopsWriter};
 use mixline::io::xdp::resolver::{Options, Resolver};
 use mixline::wire::Ethernet;
 
-use lan::{Host, INTERFACE, ip, mac, v4, v6};
+use hosts::{Host, INTERFACE, ip, mac, v4, v6};
 use switch::Switch;
 
 /// Longer than anything here takes, on a machine that does much else.
@@ -63,7 +63,7 @@ fn hurry() {
 
 #[test]
 fn links_are_found_by_number_name_and_address() {
-    if !lan::is_possible("links_are_found_by_number_name_and_address") {
+    if !hosts::is_possible("links_are_found_by_number_name_and_address") {
         return;
     }
     let [host, _other] = wire::pair(1);
@@ -93,7 +93,7 @@ fn links_are_found_by_number_name_and_address() {
 
 #[test]
 fn an_unspecified_address_is_the_link_of_the_default_route() {
-    if !lan::is_possible("an_unspecified_address_is_the_link_of_the_default_route") {
+    if !hosts::is_possible("an_unspecified_address_is_the_link_of_the_default_route") {
         return;
     }
     let [host, _other] = wire::pair(1);
@@ -117,7 +117,7 @@ fn an_unspecified_address_is_the_link_of_the_default_route() {
 
 #[test]
 fn routes_say_interface_gateway_and_source() {
-    if !lan::is_possible("routes_say_interface_gateway_and_source") {
+    if !hosts::is_possible("routes_say_interface_gateway_and_source") {
         return;
     }
     let [host, _other] = wire::pair(1);
@@ -161,7 +161,7 @@ fn routes_say_interface_gateway_and_source() {
 
 #[test]
 fn neighbours_answer_become_stale_and_fail() {
-    if !lan::is_possible("neighbours_answer_become_stale_and_fail") {
+    if !hosts::is_possible("neighbours_answer_become_stale_and_fail") {
         return;
     }
     let [host, _other] = wire::pair(1);
@@ -200,7 +200,7 @@ fn neighbours_answer_become_stale_and_fail() {
 
 #[test]
 fn drivers_say_what_they_can_and_how_many_queues_they_use() {
-    if !lan::is_possible("drivers_say_what_they_can_and_how_many_queues_they_use") {
+    if !hosts::is_possible("drivers_say_what_they_can_and_how_many_queues_they_use") {
         return;
     }
     let [host, _other] = wire::pair(3);
@@ -231,7 +231,7 @@ fn await_event(events: &mut Events, what: &str, is_it: impl Fn(&Event) -> bool) 
 
 #[test]
 fn what_changes_is_told() {
-    if !lan::is_possible("what_changes_is_told") {
+    if !hosts::is_possible("what_changes_is_told") {
         return;
     }
     let [host, _other] = wire::pair(1);
@@ -265,7 +265,7 @@ fn what_changes_is_told() {
 
 #[test]
 fn more_events_than_fit_are_told_as_everything() {
-    if !lan::is_possible("more_events_than_fit_are_told_as_everything") {
+    if !hosts::is_possible("more_events_than_fit_are_told_as_everything") {
         return;
     }
     let [host, _other] = wire::pair(1);
@@ -320,7 +320,7 @@ fn frame_to(number: u8) -> Ethernet {
 
 #[test]
 fn what_a_port_wishes_for_gets_a_next_hop() {
-    if !lan::is_possible("what_a_port_wishes_for_gets_a_next_hop") {
+    if !hosts::is_possible("what_a_port_wishes_for_gets_a_next_hop") {
         return;
     }
     let switch = Switch::new();
@@ -360,7 +360,7 @@ fn what_a_port_wishes_for_gets_a_next_hop() {
 
 #[test]
 fn a_hop_follows_its_neighbour() {
-    if !lan::is_possible("a_hop_follows_its_neighbour") {
+    if !hosts::is_possible("a_hop_follows_its_neighbour") {
         return;
     }
     let [host, other] = wire::pair(1);
@@ -397,7 +397,7 @@ fn a_hop_follows_its_neighbour() {
 
 #[test]
 fn peers_are_resolved_before_anything_is_sent_to_them() {
-    if !lan::is_possible("peers_are_resolved_before_anything_is_sent_to_them") {
+    if !hosts::is_possible("peers_are_resolved_before_anything_is_sent_to_them") {
         return;
     }
     let switch = Switch::new();
@@ -430,7 +430,7 @@ fn peers_are_resolved_before_anything_is_sent_to_them() {
 
 #[test]
 fn strangers_make_the_resolver_neither_large_nor_busy() {
-    if !lan::is_possible("strangers_make_the_resolver_neither_large_nor_busy") {
+    if !hosts::is_possible("strangers_make_the_resolver_neither_large_nor_busy") {
         return;
     }
     let [host, _other] = wire::pair(1);

@@ -143,7 +143,6 @@ mod suite {
         fn settle(&self, port: &UringPort) {
             sleep(port);
         }
-        }
     }
 
     pub(super) struct Memory(pub(super) Network);
@@ -406,8 +405,16 @@ suite!(udp_over_ipv6, Udp { ip: |_| "[::1]:0".into(), offload: true });
 suite!(xdp_native, Xdp::new(Mode::Native, hosts::v4, 4), hosts::is_possible);
 suite!(xdp_native_over_ipv6, Xdp::new(Mode::Native, hosts::v6, 2), hosts::is_possible);
 suite!(xdp_generic, Xdp::new(Mode::Generic, hosts::v4, 1), hosts::is_possible);
-suite!(uring_with_coalescing, Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: true }, uring_is_possible);
-suite!(uring_plain, Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: false }, uring_is_possible);
+suite!(
+    uring_with_coalescing,
+    Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: true },
+    uring_is_possible
+);
+suite!(
+    uring_plain,
+    Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: false },
+    uring_is_possible
+);
 suite!(uring_over_ipv6, Uring { ip: |_| "[::1]:0".into(), coalesce: true }, uring_is_possible);
 suite!(memory, Memory(Network::new(Rng::from_seed([1; 32]), Conditions::default())));
 

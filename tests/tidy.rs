@@ -89,7 +89,6 @@ const UNSAFE_PLACES: &[&str] = &[
     "tests/support/allocator.rs",
     "tests/support/bpf.rs",
     "tests/support/hosts.rs",
-    "tests/support/lan.rs",
     "tests/support/redirect.rs",
     "tests/support/tun.rs",
     "tests/support/valgrind.rs",

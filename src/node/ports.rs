@@ -93,7 +93,9 @@ impl<'a> Plan<'a> {
             datagram_bytes: identity.consensus.geometry().datagram_bytes(),
             workers: options.workers,
             // Those of the epoch before and of the next one may be others.
-            peers_max: u32::try_from(3 * neighbours).unwrap_or(u32::MAX).max(options.neighbours_max),
+            peers_max: u32::try_from(3 * neighbours)
+                .unwrap_or(u32::MAX)
+                .max(options.neighbours_max),
             clients_max: options.clients_max,
             options: &options.port,
         }
@@ -247,4 +249,3 @@ impl fmt::Display for Ports {
         }
     }
 }
-

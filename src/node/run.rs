@@ -13,7 +13,8 @@ use super::notify::Notifier;
 use super::ports::{Plan, Ports};
 use super::service::Service;
 use super::{
-    Identity, InForce, ListedNode, Member, Membering, Node, NodeError, Options, Standing, Start, Totals, Wakers, assemble,
+    Identity, InForce, ListedNode, Member, Membering, Node, NodeError, Options, Standing, Start,
+    Totals, Wakers, assemble,
 };
 use crate::clock;
 use crate::config::Metrics;

@@ -148,7 +148,9 @@ impl Message {
     /// Reads what the kernel has filled; `None` if that cannot be.
     fn parsed(filled: &[u8]) -> Option<Self> {
         let (words, _) = filled.split_first_chunk::<LENGTHS_BYTES>()?;
-        let word = |at: usize| u32::from_ne_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]);
+        let word = |at: usize| {
+            u32::from_ne_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]])
+        };
         // struct io_uring_recvmsg_out of linux/io_uring.h, but for the payload's length, which
         // is that of the datagram even where the buffer was too short for it.
         let (name_bytes, control_bytes, flags) = (word(0) as usize, word(4) as usize, word(12));
