@@ -18,8 +18,9 @@ pub(crate) enum Verdict {
     Redirect,
 }
 
-/// Runs `program` on `frame` in the kernel, `times` times; what it says of the last, and how long
-/// one takes on average. The frame arrives by queue 0 of loopback, and goes nowhere.
+/// Runs `program` on `frame` in the kernel, `times` times (more when a signal disturbs); what it
+/// says of the last, and how long one takes on average. The frame arrives by queue 0 of loopback,
+/// and goes nowhere.
 pub(crate) fn run(program: BorrowedFd<'_>, frame: &[u8], times: i32) -> (Verdict, Duration) {
     let mut options = bpf_test_run_opts {
         sz: size_of::<bpf_test_run_opts>() as libbpf_sys::size_t,
@@ -28,10 +29,13 @@ pub(crate) fn run(program: BorrowedFd<'_>, frame: &[u8], times: i32) -> (Verdict
         repeat: times,
         ..Default::default()
     };
-    // SAFETY: the program is open, and the frame and the options, which say how long they are,
-    // live for the length of the call; nothing else is asked for.
-    let answer =
-        unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
+    let mut answer = -libc::EINTR;
+    while answer == -libc::EINTR {
+        // SAFETY: the program is open, and the frame and the options, which say how long they
+        // are, live for the length of the call; nothing else is asked for.
+        answer =
+            unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
+    }
     assert_eq!(answer, 0, "a frame of {} bytes", frame.len());
     let verdict = match options.retval {
         libbpf_sys::XDP_DROP => Verdict::Drop,
