@@ -8,9 +8,16 @@ use mixline::io::uring::UringPort;
 use mixline::io::wake;
 use mixline::io::{BATCH, OpenError, Port, PortCounters, Unsent};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 use suite::*;
+
+#[allow(dead_code, reason = "each test uses its part of it")]
+#[path = "support/namespace.rs"]
+mod namespace;
+#[path = "support/tun.rs"]
+mod tun;
 
 /// The sites, and each promise as a function over any of them.
 #[cfg(test)]
@@ -43,55 +50,42 @@ mod suite {
         true
     }
 
-    fn sleep(port: &impl Port) {
-        let (mut sleeper, _waker) = wake::pair().unwrap();
-        let now = clock::now();
-        sleeper.sleep(port, now, now + Nanos::from_millis(20));
-    }
+    /// Opens a port over a socket.
+    pub(super) type Open<P> = fn(&Options) -> Result<P, OpenError>;
 
-    /// UDP on loopback; every port has a number of the kernel's choice, so tests can run at once.
-    pub(super) struct Udp {
+    /// Sockets on loopback; every port has a number of the kernel's choice, so tests can run at
+    /// once.
+    pub(super) struct Sockets<P> {
+        pub(super) open: Open<P>,
         pub(super) ip: fn(u8) -> String,
         pub(super) offload: bool,
     }
 
-    impl Site for Udp {
-        type Port = UdpPort;
-
-        fn port(&self, host: u8, datagram_bytes: usize) -> UdpPort {
-            let address = (self.ip)(host).parse().unwrap();
-            let options = Options::new(address, datagram_bytes);
-            let (coalesce, segment) = (self.offload, self.offload);
-            UdpPort::open(&Options { coalesce, segment, ..options }).unwrap()
-        }
-
-        fn settle(&self, port: &UdpPort) {
-            sleep(port);
+    impl<P: Port + Send> Sockets<P> {
+        /// A port as `change` wants it.
+        pub(super) fn port_with(&self, host: u8, change: impl FnOnce(&mut Options)) -> P {
+            let mut options = Options::new((self.ip)(host).parse().unwrap(), LENGTH);
+            (options.coalesce, options.segment) = (self.offload, self.offload);
+            change(&mut options);
+            (self.open)(&options).unwrap()
         }
     }
 
-    /// As [`Udp`], through io_uring.
-    pub(super) struct Uring {
-        pub(super) ip: fn(u8) -> String,
-        pub(super) coalesce: bool,
-    }
+    impl<P: Port + Send> Site for Sockets<P> {
+        type Port = P;
 
-    impl Site for Uring {
-        type Port = UringPort;
-
-        fn port(&self, host: u8, datagram_bytes: usize) -> UringPort {
-            let address = (self.ip)(host).parse().unwrap();
-            let options = Options::new(address, datagram_bytes);
-            UringPort::open(&Options { coalesce: self.coalesce, ..options }).unwrap()
+        fn port(&self, host: u8, datagram_bytes: usize) -> P {
+            self.port_with(host, |options| options.datagram_bytes = datagram_bytes)
         }
 
-        fn settle(&self, port: &UringPort) {
-            sleep(port);
+        fn settle(&self, port: &P) {
+            let (mut sleeper, _waker) = wake::pair().unwrap();
+            let now = clock::now();
+            sleeper.sleep(port, now, now + Nanos::from_millis(20));
         }
 
         fn missing(&self) -> Option<String> {
-            let address = (self.ip)(1).parse().unwrap();
-            match UringPort::open(&Options::new(address, LENGTH)) {
+            match (self.open)(&Options::new((self.ip)(1).parse().unwrap(), LENGTH)) {
                 Err(error @ (OpenError::UringForbidden | OpenError::UringMissing)) => {
                     Some(error.to_string())
                 }
@@ -298,6 +292,227 @@ mod suite {
         assert!(slept >= Nanos::from_millis(20) && slept < PATIENCE, "{slept:?}");
     }
 
+    pub(super) fn an_ipv6_port_shows_ipv4_peers_as_ipv4<P: Port + Send>(site: &Sockets<P>) {
+        let mut four = site.port(1, LENGTH);
+        let mut both = site.port_with(2, |options| options.address = "[::]:0".parse().unwrap());
+        let to = SocketAddr::new(four.local().ip(), both.local().port());
+        send(&mut four, to, &datagram(1, LENGTH)).unwrap();
+        four.flush();
+        assert_eq!(receive(site, &mut both, 1), [(four.local(), datagram(1, LENGTH))]);
+        send(&mut both, four.local(), &datagram(2, LENGTH)).unwrap();
+        both.flush();
+        let arrived = receive(site, &mut four, 1);
+        assert_eq!(arrived.len(), 1);
+        assert_eq!(arrived[0].1, datagram(2, LENGTH));
+    }
+
+    pub(super) fn ports_that_share_an_address_divide_its_sources_between_them<P: Port + Send>(
+        site: &Sockets<P>,
+    ) {
+        let mut first = site.port_with(1, |options| options.shared = true);
+        let mut second = site.port_with(1, |options| {
+            (options.shared, options.address) = (true, first.local());
+        });
+        let mut sources: Vec<_> = (2..42).map(|host| site.port(host, LENGTH)).collect();
+        for source in &mut sources {
+            send(source, first.local(), &datagram(1, LENGTH)).unwrap();
+            source.flush();
+        }
+        let to_first = first.receive(BATCH, |_, _| {});
+        let to_second = second.receive(BATCH, |_, _| {});
+        assert_eq!(to_first + to_second, 40);
+        // All 40 at one of two would be a chance of 2^-39.
+        assert!(to_first > 0 && to_second > 0);
+    }
+
+    pub(super) fn what_the_kernel_dropped_is_counted<P: Port + Send>(site: &Sockets<P>) {
+        let mut a = site.port(2, LENGTH);
+        let mut small = site.port_with(1, |options| options.receive_buffer_bytes = 64 << 10);
+        let mut sent = 0;
+        let mut flood = |a: &mut P, to: SocketAddr, count: u64| {
+            for _ in 0..count {
+                send(a, to, &datagram(1, LENGTH)).unwrap();
+                a.flush();
+            }
+            sent += count;
+            sent
+        };
+        flood(&mut a, small.local(), 500);
+        while small.receive(BATCH, |_, _| {}) > 0 {}
+        // The kernel tells with the next datagram it has room for.
+        let sent = flood(&mut a, small.local(), 1);
+        while small.receive(BATCH, |_, _| {}) > 0 {}
+        let counters = small.counters();
+        assert!(counters.kernel_dropped > 0);
+        assert_eq!(counters.received + counters.kernel_dropped, sent);
+    }
+
+    pub(super) fn what_is_too_long_for_the_way_is_counted_and_not_fatal<P: Port + Send>(
+        site: &Sockets<P>,
+    ) {
+        // Loopback carries 65536 bytes: with the headers of IPv6 these are 19 more.
+        let mut port = site.port_with(1, |options| {
+            options.address = "[::1]:0".parse().unwrap();
+            options.datagram_bytes = 65_507;
+        });
+        let to = port.local();
+        send(&mut port, to, &datagram(1, 65_507)).unwrap();
+        port.flush();
+        assert_eq!(*port.counters(), PortCounters { too_long: 1, ..Default::default() });
+        assert_eq!(port.queued(), 0);
+    }
+
+    pub(super) fn what_has_no_route_is_counted_and_the_rest_is_sent<P: Port + Send>(
+        site: &Sockets<P>,
+    ) {
+        let (mut a, mut b) = (site.port(1, LENGTH), site.port(2, LENGTH));
+        for (number, to) in ["127.77.5.9:0", "[::1]:9", "255.255.255.255:9"].iter().enumerate() {
+            send(&mut a, to.parse().unwrap(), &datagram(number, LENGTH)).unwrap();
+            send(&mut a, b.local(), &datagram(number, LENGTH)).unwrap();
+        }
+        a.flush();
+        assert_eq!(receive(site, &mut b, 3).len(), 3);
+        let counters = a.counters();
+        assert_eq!((counters.sent, counters.unreachable, counters.send_failed), (3, 2, 1));
+    }
+
+    /// To be called where packets to `to` wait for something that `let_go` makes happen.
+    pub(super) fn what_the_kernel_has_no_room_for_stays_queued<P: Port + Send>(
+        site: &Sockets<P>,
+        to: SocketAddr,
+        let_go: impl FnOnce(),
+    ) {
+        let mut port = site.port_with(1, |options| options.send_buffer_bytes = 16 << 10);
+        for number in 0..BATCH {
+            send(&mut port, to, &datagram(number, LENGTH)).unwrap();
+        }
+        port.flush();
+        let first = port.counters().sent;
+        assert!(first > 0 && first < BATCH as u64, "{first}");
+        assert_eq!(port.queued(), BATCH - first as usize);
+        port.flush();
+        assert_eq!((port.counters().sent, port.queued()), (first, BATCH - first as usize));
+        // Frames that are not in use are free.
+        for number in 0..first {
+            send(&mut port, to, &datagram(number as usize, LENGTH)).unwrap();
+        }
+        assert_eq!(send(&mut port, to, &datagram(0, LENGTH)), Err(Unsent::Full));
+        let_go();
+        let end = clock::now() + PATIENCE;
+        while port.queued() > 0 && clock::now() < end {
+            site.settle(&port);
+            port.flush();
+        }
+        let sent = BATCH as u64 + first;
+        assert_eq!(*port.counters(), PortCounters { sent, send_full: 1, ..Default::default() });
+    }
+
+    pub(super) fn empty_datagrams_hold_nothing_up<P: Port + Send>(site: &Sockets<P>) {
+        let (mut a, mut b) = (site.port(1, LENGTH), site.port(2, LENGTH));
+        let stranger = UdpSocket::bind((a.local().ip(), 0)).unwrap();
+        for number in 0..BATCH {
+            stranger.send_to(&[], b.local()).unwrap();
+            send(&mut a, b.local(), &datagram(number, LENGTH)).unwrap();
+            a.flush();
+        }
+        assert_eq!(receive(site, &mut b, BATCH).len(), BATCH);
+        assert_eq!(b.counters().wrong_length, BATCH as u64);
+    }
+
+    pub(super) fn a_datagram_ends_the_sleep<P: Port + Send>(site: &Sockets<P>) {
+        let (mut a, mut b) = (site.port(1, LENGTH), site.port(2, LENGTH));
+        let (mut sleeper, _waker) = wake::pair().unwrap();
+        let to = b.local();
+        // Once before the port was ever used, and then with it in full use.
+        for round in 0..3 {
+            let before = clock::now();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(20));
+                    stranger_sends(to, round);
+                });
+                sleeper.sleep(&b, before, before + PATIENCE);
+            });
+            let slept = clock::now() - before;
+            assert!(slept >= Nanos::from_millis(20) && slept < PATIENCE, "{slept:?}");
+            let arrived = receive(site, &mut b, 1);
+            assert_eq!(arrived[0].1, datagram(round, LENGTH));
+            send(&mut b, a.local(), &datagram(round, LENGTH)).unwrap();
+            b.flush();
+            assert_eq!(receive(site, &mut a, 1).len(), 1);
+            assert_eq!(b.receive(BATCH, |_, _| {}), 0);
+        }
+    }
+
+    fn stranger_sends(to: SocketAddr, number: usize) {
+        let stranger = UdpSocket::bind((to.ip(), 0)).unwrap();
+        stranger.send_to(&datagram(number, LENGTH), to).unwrap();
+    }
+
+    /// Every buffer is used up and comes back many times, also while the port sends.
+    pub(super) fn a_flood_is_received_to_its_end<P: Port + Send>(site: &Sockets<P>) {
+        let (mut a, mut b) = (site.port(1, LENGTH), site.port(2, LENGTH));
+        let back = UdpSocket::bind((a.local().ip(), 0)).unwrap();
+        let mut count = 0;
+        for round in 0..20 {
+            for number in 0..2 * BATCH {
+                if send(&mut a, b.local(), &datagram(number, LENGTH)) == Err(Unsent::Full) {
+                    a.flush();
+                    send(&mut a, b.local(), &datagram(number, LENGTH)).unwrap();
+                }
+            }
+            a.flush();
+            let most = [1, 7, BATCH / 2, BATCH][round % 4];
+            let end = clock::now() + PATIENCE;
+            while count < (round + 1) * 2 * BATCH && clock::now() < end {
+                b.receive(most, |_, content| {
+                    assert!(*content == datagram(count % (2 * BATCH), LENGTH), "{count}");
+                    count += 1;
+                });
+                send(&mut b, back.local_addr().unwrap(), &datagram(0, LENGTH)).unwrap();
+                b.flush();
+            }
+        }
+        let expected = 20 * 2 * BATCH as u64;
+        assert_eq!((b.counters().received, b.counters().receive_failed), (expected, 0));
+    }
+
+    pub(super) fn an_address_is_free_again_when_its_port_is_dropped<P: Port + Send>(
+        site: &Sockets<P>,
+    ) {
+        let mut a = site.port(1, LENGTH);
+        let mut address = (site.ip)(2).parse().unwrap();
+        let open_again = |address: SocketAddr| {
+            let end = clock::now() + PATIENCE;
+            loop {
+                match (site.open)(&Options::new(address, LENGTH)) {
+                    Err(OpenError::InUse(_)) if clock::now() < end => std::thread::yield_now(),
+                    port => return port.unwrap(),
+                }
+            }
+        };
+        for dropped_elsewhere in [false, false, true, true] {
+            let mut b = open_again(address);
+            address = b.local();
+            // Datagrams lie in the socket, in the port, and in its queue when it ends.
+            for number in 0..BATCH {
+                send(&mut a, b.local(), &datagram(number, LENGTH)).unwrap();
+                send(&mut b, a.local(), &datagram(number, LENGTH)).unwrap();
+            }
+            a.flush();
+            b.receive(1, |_, _| {});
+            b.flush();
+            a.flush();
+            send(&mut b, a.local(), &datagram(0, LENGTH)).unwrap();
+            if dropped_elsewhere {
+                std::thread::scope(|scope| scope.spawn(|| drop(b)).join().unwrap());
+            } else {
+                drop(b);
+            }
+        }
+        open_again(address);
+    }
+
     /// What a sender sees of a lossy run: the numbers that arrived, in order.
     pub(super) fn lossy_run(seed: u8, conditions: Conditions) -> (Vec<usize>, Network) {
         let network = Network::new(Rng::from_seed([seed; 32]), conditions);
@@ -331,15 +546,45 @@ macro_rules! suite {
     ($name:ident, $site:expr) => {
         mod $name {
             use super::*;
-            suite!(@ $site, bytes_and_source_arrive, batches_of_every_size_arrive_in_order,
+            promises!(
+                $site,
+                bytes_and_source_arrive,
+                batches_of_every_size_arrive_in_order,
                 more_than_a_batch_is_handed_over_in_batches,
                 mixed_destinations_each_get_their_own_in_order,
-                wrong_lengths_are_dropped_and_counted, a_full_queue_is_a_value_and_loses_nothing,
-                a_declined_frame_is_free_again, an_empty_port_gives_nothing_at_once,
-                another_thread_ends_the_sleep);
+                wrong_lengths_are_dropped_and_counted,
+                a_full_queue_is_a_value_and_loses_nothing,
+                a_declined_frame_is_free_again,
+                an_empty_port_gives_nothing_at_once,
+                another_thread_ends_the_sleep
+            );
         }
     };
-    (@ $site:expr, $($promise:ident),*) => {
+}
+
+/// What ports over sockets promise beside it.
+macro_rules! sockets {
+    ($name:ident, $site:expr) => {
+        mod $name {
+            use super::*;
+            promises!(
+                $site,
+                an_ipv6_port_shows_ipv4_peers_as_ipv4,
+                ports_that_share_an_address_divide_its_sources_between_them,
+                what_the_kernel_dropped_is_counted,
+                what_is_too_long_for_the_way_is_counted_and_not_fatal,
+                what_has_no_route_is_counted_and_the_rest_is_sent,
+                empty_datagrams_hold_nothing_up,
+                a_datagram_ends_the_sleep,
+                a_flood_is_received_to_its_end,
+                an_address_is_free_again_when_its_port_is_dropped
+            );
+        }
+    };
+}
+
+macro_rules! promises {
+    ($site:expr, $($promise:ident),*) => {
         $(#[test] fn $promise() {
             let site = $site;
             if !is_skipped(&site, stringify!($promise)) {
@@ -349,97 +594,58 @@ macro_rules! suite {
     };
 }
 
-suite!(udp_with_offload, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: true });
-suite!(udp_plain, Udp { ip: |host| format!("127.77.0.{host}:0"), offload: false });
-suite!(udp_over_ipv6, Udp { ip: |_| "[::1]:0".into(), offload: true });
-suite!(uring_with_coalescing, Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: true });
-suite!(uring_plain, Uring { ip: |host| format!("127.77.8.{host}:0"), coalesce: false });
-suite!(uring_over_ipv6, Uring { ip: |_| "[::1]:0".into(), coalesce: true });
+/// Sites of `$open`, each at addresses of its own.
+macro_rules! site {
+    ($open:expr, $net:literal, $offload:literal) => {
+        Sockets { open: $open, ip: |host| format!("127.77.{}.{host}:0", $net), offload: $offload }
+    };
+    ($open:expr) => {
+        Sockets { open: $open, ip: |_| "[::1]:0".into(), offload: true }
+    };
+}
+
+suite!(udp_with_offload, site!(UdpPort::open, 0, true));
+suite!(udp_plain, site!(UdpPort::open, 0, false));
+suite!(udp_over_ipv6, site!(UdpPort::open));
+sockets!(udp, site!(UdpPort::open, 1, true));
+suite!(uring_with_offload, site!(UringPort::open, 2, true));
+suite!(uring_plain, site!(UringPort::open, 2, false));
+suite!(uring_over_ipv6, site!(UringPort::open));
+sockets!(uring, site!(UringPort::open, 3, true));
 suite!(memory, Memory(Network::new(Rng::from_seed([1; 32]), Conditions::default())));
 
 #[test]
-fn an_ipv6_port_shows_ipv4_peers_as_ipv4() {
-    let site = Udp { ip: |_| "127.77.2.1:0".into(), offload: true };
-    let mut four = site.port(0, LENGTH);
-    let mut both = UdpPort::open(&Options::new("[::]:0".parse().unwrap(), LENGTH)).unwrap();
-    let to = SocketAddr::from(([127, 77, 2, 2], both.local().port()));
-    send(&mut four, to, &datagram(1, LENGTH)).unwrap();
-    four.flush();
-    assert_eq!(receive(&site, &mut both, 1), [(four.local(), datagram(1, LENGTH))]);
-    send(&mut both, four.local(), &datagram(2, LENGTH)).unwrap();
-    both.flush();
-    let arrived = receive(&site, &mut four, 1);
-    assert_eq!(arrived.len(), 1);
-    assert_eq!(arrived[0].1, datagram(2, LENGTH));
-}
-
-#[test]
-fn ports_that_share_an_address_divide_its_sources_between_them() {
-    let address = "127.77.3.1:0".parse().unwrap();
-    let options = Options { shared: true, ..Options::new(address, LENGTH) };
-    let mut first = UdpPort::open(&options).unwrap();
-    let mut second = UdpPort::open(&Options { address: first.local(), ..options }).unwrap();
-    let site = Udp { ip: |host| format!("127.77.3.{host}:0"), offload: true };
-    let mut sources: Vec<_> = (2..42).map(|host| site.port(host, LENGTH)).collect();
-    for source in &mut sources {
-        send(source, first.local(), &datagram(1, LENGTH)).unwrap();
-        source.flush();
-    }
-    let to_first = first.receive(BATCH, |_, _| {});
-    let to_second = second.receive(BATCH, |_, _| {});
-    assert_eq!(to_first + to_second, 40);
-    // All 40 at one of two would be a chance of 2^-39.
-    assert!(to_first > 0 && to_second > 0);
-}
-
-#[test]
-fn what_the_kernel_dropped_is_counted() {
-    let site = Udp { ip: |host| format!("127.77.4.{host}:0"), offload: false };
-    let address = "127.77.4.1:0".parse().unwrap();
-    let options = Options { receive_buffer_bytes: 64 << 10, ..Options::new(address, LENGTH) };
-    let (mut a, mut small) = (site.port(2, LENGTH), UdpPort::open(&options).unwrap());
-    let mut sent = 0;
-    let mut flood = |a: &mut UdpPort, to: SocketAddr, count: u64| {
-        for _ in 0..count {
-            send(a, to, &datagram(1, LENGTH)).unwrap();
-            a.flush();
+fn what_the_kernel_has_no_room_for_stays_queued() {
+    namespace::within("what_the_kernel_has_no_room_for_stays_queued", || {
+        // Two ends of a cable on one host: packets to a neighbour that does not answer wait.
+        let ip = |words: String| {
+            let done = Command::new("ip").args(words.split(' ')).status().unwrap();
+            assert!(done.success(), "ip {words}");
+        };
+        ip("link add near type veth peer name far".into());
+        ip("link set near up".into());
+        ip("link set far up".into());
+        ip("address add 198.18.0.1/24 dev near".into());
+        let answer = |neighbour: &str| {
+            ip(format!("neigh replace {neighbour} lladdr 02:00:00:00:00:02 dev near"));
+        };
+        fn near<P>(open: Open<P>) -> Sockets<P> {
+            Sockets { open, ip: |_| "198.18.0.1:0".into(), offload: false }
         }
-        sent += count;
-        sent
-    };
-    flood(&mut a, small.local(), 500);
-    while small.receive(BATCH, |_, _| {}) > 0 {}
-    // The kernel tells with the next datagram it has room for.
-    let sent = flood(&mut a, small.local(), 1);
-    while small.receive(BATCH, |_, _| {}) > 0 {}
-    let counters = small.counters();
-    assert!(counters.kernel_dropped > 0);
-    assert_eq!(counters.received + counters.kernel_dropped, sent);
-}
-
-#[test]
-fn what_is_too_long_for_the_way_is_counted_and_not_fatal() {
-    // Loopback carries 65536 bytes: with the headers of IPv6 these are 19 more.
-    let mut port = UdpPort::open(&Options::new("[::1]:0".parse().unwrap(), 65_507)).unwrap();
-    let to = port.local();
-    send(&mut port, to, &datagram(1, 65_507)).unwrap();
-    port.flush();
-    assert_eq!(*port.counters(), PortCounters { too_long: 1, ..Default::default() });
-    assert_eq!(port.queued(), 0);
-}
-
-#[test]
-fn what_has_no_route_is_counted_and_the_rest_is_sent() {
-    let site = Udp { ip: |host| format!("127.77.5.{host}:0"), offload: true };
-    let (mut a, mut b) = (site.port(1, LENGTH), site.port(2, LENGTH));
-    for (number, to) in ["127.77.5.9:0", "[::1]:9", "255.255.255.255:9"].iter().enumerate() {
-        send(&mut a, to.parse().unwrap(), &datagram(number, LENGTH)).unwrap();
-        send(&mut a, b.local(), &datagram(number, LENGTH)).unwrap();
-    }
-    a.flush();
-    assert_eq!(receive(&site, &mut b, 3).len(), 3);
-    let counters = a.counters();
-    assert_eq!((counters.sent, counters.unreachable, counters.send_failed), (3, 2, 1));
+        let to = |address: &str| SocketAddr::new(address.parse().unwrap(), 9);
+        let (first, second) = ("198.18.0.2", "198.18.0.3");
+        suite::what_the_kernel_has_no_room_for_stays_queued(
+            &near(UdpPort::open),
+            to(first),
+            || answer(first),
+        );
+        let uring = near(UringPort::open);
+        if !is_skipped(&uring, "what_the_kernel_has_no_room_for_stays_queued") {
+            suite::what_the_kernel_has_no_room_for_stays_queued(&uring, to(second), || {
+                answer(second);
+            });
+        }
+    });
 }
 
 const ROUGH: Conditions = Conditions {

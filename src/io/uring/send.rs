@@ -49,13 +49,14 @@ impl Sender {
         for &number in self.outbox.queue() {
             let destination = self.outbox.destination(number).as_ptr().cast();
             // With MSG_DONTWAIT it ends before `Ring::enter` does, whatever becomes of it.
-            let send = opcode::Send::new(SOCKET, self.outbox.frame(number).as_ptr(), self.datagram_bytes)
-                .flags(libc::MSG_DONTWAIT)
-                .dest_addr(destination)
-                .dest_addr_len(RawAddress::LENGTH)
-                .build()
-                .flags(squeue::Flags::SKIP_SUCCESS)
-                .user_data(number as u64);
+            let send =
+                opcode::Send::new(SOCKET, self.outbox.frame(number).as_ptr(), self.datagram_bytes)
+                    .flags(libc::MSG_DONTWAIT)
+                    .dest_addr(destination)
+                    .dest_addr_len(RawAddress::LENGTH)
+                    .build()
+                    .flags(squeue::Flags::SKIP_SUCCESS)
+                    .user_data(number as u64);
             // SAFETY: frame and address lie in the outbox, whose memory does not move and which
             // leaves both alone until `settle` frees the frame.
             if !unsafe { ring.push(&send) } {
