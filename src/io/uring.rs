@@ -1,14 +1,13 @@
-//! The port over a UDP socket and `io_uring(7)`: one system call a turn, none where nothing waits.
+//! The port over a UDP socket and `io_uring(7)`: receiving and sending in one system call.
 //!
-//! A receive without end (multishot) takes buffers out of a ring that both sides see. It is the
-//! only operation that outlives a call, and the kernel works on it only while the worker is in
-//! `io_uring_enter` (`IORING_SETUP_DEFER_TASKRUN`). So no memory changes behind the worker's back,
-//! datagrams wait in the socket until they are asked for, and the worker sleeps on the socket
-//! itself. That they wait, the kernel says in shared memory: to find nothing costs no call.
+//! A receive goes on until nothing waits (multishot), into buffers out of a ring that both sides
+//! see; a batch is sent by as many operations, of which only those that fail are told of. While
+//! more waits than was fetched, the call that sends a batch also fetches the next one.
 //!
-//! Datagrams are sent by operations that end before the call returns (`MSG_DONTWAIT`), and only
-//! those that fail are told of. The call that sends also fetches what has arrived meanwhile.
-//! Sending without a copy (`IORING_OP_SEND_ZC`) was measured and is slower, `docs/packet-io.md`.
+//! Every operation says `MSG_DONTWAIT`, so it ends before the call does: nothing is in flight
+//! between two calls, no memory changes behind the worker's back, and the worker sleeps on the
+//! socket itself. A receive that stays armed and sending without a copy (`IORING_OP_SEND_ZC`) were
+//! measured and are slower (`docs/packet-io.md`).
 
 #![allow(unsafe_code)]
 
@@ -19,6 +18,7 @@ use ring::{RECEIVE, Ring};
 use send::Sender;
 use socket2::Socket;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
 
@@ -29,18 +29,18 @@ mod send;
 
 /// A [`Port`] over one UDP socket in one ring.
 ///
-/// The thread that first receives, or flushes what it sends, is the only one that may do so from
-/// then on. Any thread may drop it.
+/// The thread that first receives something, or flushes what it sends, is the only one that may
+/// do so from then on. Any thread may drop it.
 pub struct UringPort {
-    /// Before all memory that it reads or writes: fields are dropped in this order.
+    /// Above all memory that it was told of: fields are dropped in this order.
     ring: Ring,
     receiver: Receiver,
     sender: Sender,
     socket: Socket,
     local: SocketAddr,
     datagram_bytes: usize,
-    /// Whether the last call of [`Port::receive`] gave something.
-    was_busy: bool,
+    /// Whether more waits than the last receive has brought, most likely.
+    more_waits: bool,
     counters: PortCounters,
 }
 
@@ -67,7 +67,7 @@ impl UringPort {
             socket,
             local,
             datagram_bytes,
-            was_busy: false,
+            more_waits: false,
         })
     }
 
@@ -86,14 +86,15 @@ impl UringPort {
 impl Port for UringPort {
     fn receive(&mut self, most: usize, take: impl FnMut(SocketAddr, &[u8])) -> usize {
         if self.receiver.is_empty() {
-            self.receiver.ask(&mut self.ring);
-            if self.ring.has_work() {
-                self.ring.enter(true);
+            if !self.more_waits && !waits(&self.socket, &mut self.counters) {
+                return 0;
             }
+            self.receiver.submit(&mut self.ring);
+            self.ring.enter();
             self.reap();
         }
         let count = self.receiver.hand_over(most.min(BATCH), &mut self.counters, take);
-        self.was_busy = count > 0;
+        self.more_waits = count > 0 && self.receiver.was_full();
         count
     }
 
@@ -111,11 +112,10 @@ impl Port for UringPort {
         self.sender.submit(&mut self.ring);
         // After a call that gave nothing the worker may sleep, and poll(2) does not know of what
         // was fetched.
-        let ahead = self.was_busy && self.receiver.is_empty();
-        if ahead {
-            self.receiver.ask(&mut self.ring);
+        if self.more_waits && self.receiver.is_empty() {
+            self.receiver.submit(&mut self.ring);
         }
-        self.ring.enter(ahead);
+        self.ring.enter();
         self.reap();
         if self.ring.took_all() {
             self.sender.settle(&mut self.counters);
@@ -138,30 +138,15 @@ impl Port for UringPort {
         &self.counters
     }
 
-    /// The socket: what arrives stays in it until the worker enters the ring.
+    /// The socket: what arrives stays in it until it is asked for.
     fn fd(&self) -> Option<RawFd> {
         Some(self.socket.as_raw_fd())
     }
 }
 
 impl Drop for UringPort {
-    /// Ends the receive that is in flight and waits for its end. Another thread than the ring's
-    /// cannot: then the kernel ends it some time after the ring is closed. Either way nothing
-    /// touches the buffers any more, because nobody is in the ring.
+    /// Makes the address free for others at once, where that is possible.
     fn drop(&mut self) {
-        if !self.ring.is_of_this_thread() {
-            return;
-        }
-        self.ring.cancel();
-        // The first call runs what was cancelled; the others are for what no kernel does.
-        for _ in 0..BATCH {
-            if !self.receiver.is_asking() {
-                break;
-            }
-            self.ring.enter(true);
-            self.receiver.discard();
-            self.reap();
-        }
         self.ring.release_socket();
     }
 }
@@ -185,4 +170,19 @@ impl fmt::Debug for UringPort {
             .field("counters", counters)
             .finish()
     }
+}
+
+/// Whether anything waits in `socket`: a third of the cost of a receive that finds nothing.
+fn waits(socket: &Socket, counters: &mut PortCounters) -> bool {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    // SAFETY: the kernel has no byte to write, so it may write to nowhere.
+    let status = unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), 0, flags) };
+    if status >= 0 {
+        return true;
+    }
+    let idle = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
+    let is_idle = idle.contains(&io::Error::last_os_error().kind());
+    // Asking has taken the error off the socket: nobody else will see it.
+    counters.receive_failed += u64::from(!is_idle);
+    !is_idle
 }

@@ -29,7 +29,8 @@ pub(crate) fn is_possible(name: &str) -> bool {
     false
 }
 
-fn look() -> Result<(), String> {
+/// What is missing here, if anything.
+pub(crate) fn look() -> Result<(), String> {
     if mixline::host::user() != 0 {
         return Err("it needs root: for network namespaces, bpf and AF_XDP".into());
     }

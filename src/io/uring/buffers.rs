@@ -85,9 +85,11 @@ impl Buffers {
     }
 
     fn start(&self, number: usize) -> Option<NonNull<u8>> {
-        let offset = PAGE_BYTES + number * self.stride_bytes;
+        if number >= BATCH {
+            return None;
+        }
         // SAFETY: the memory has BATCH buffers behind the first page.
-        (number < BATCH).then(|| unsafe { self.memory.add(offset) })
+        Some(unsafe { self.memory.add(PAGE_BYTES + number * self.stride_bytes) })
     }
 
     fn publish(&self) {
@@ -118,4 +120,33 @@ fn map(bytes: usize) -> io::Result<NonNull<u8>> {
         return Err(io::Error::last_os_error());
     }
     NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_in_a_buffer_is_shown() {
+        let mut buffers = Buffers::new(100, 128).unwrap();
+        assert_eq!(buffers.filled(BATCH - 1, 100), Some(&[0; 100][..]));
+        assert_eq!(buffers.filled(0, 101), None);
+        assert_eq!(buffers.filled(BATCH, 1), None);
+        buffers.give([BATCH, usize::MAX].into_iter());
+        assert_eq!(buffers.tail, 0);
+    }
+
+    #[test]
+    fn entries_are_used_in_turn_and_the_tail_wraps() {
+        let mut buffers = Buffers::new(100, 128).unwrap();
+        buffers.tail = u16::MAX - 1;
+        buffers.give([5, 6, 7].into_iter());
+        assert_eq!(buffers.tail, 1);
+        let entry = |place: usize| {
+            // SAFETY: the first page has so many entries, and nothing else refers to them.
+            let entry = unsafe { &*buffers.memory.cast::<BufRingEntry>().as_ptr().add(place) };
+            (entry.bid(), entry.len())
+        };
+        assert_eq!([entry(BATCH - 2), entry(BATCH - 1), entry(0)], [(5, 100), (6, 100), (7, 100)]);
+    }
 }

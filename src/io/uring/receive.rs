@@ -1,4 +1,4 @@
-//! The receiving half: one receive that goes on until its buffers end.
+//! The receiving half: receives that go on until nothing waits, or their buffers end.
 
 use super::buffers::Buffers;
 use super::ring::{RECEIVE, Ring, SOCKET};
@@ -24,13 +24,19 @@ const _: () = {
     assert!(PAYLOAD_AT.is_multiple_of(32));
 };
 
+/// What one receive brings before the kernel turns to other work (MULTISHOT_MAX_RETRY in
+/// `io_uring/net.c`); some kernels bring one more, some know no such limit.
+const RECEIVE_MESSAGES: usize = 32;
+/// So many bring a whole batch.
+const RECEIVES_MAX: usize = BATCH.div_ceil(RECEIVE_MESSAGES);
+
 pub(super) struct Receiver {
     buffers: Buffers,
     /// Buffers that neither the kernel nor the inbox has.
     spare: ArrayVec<usize, BATCH>,
-    /// Whether the receive is in flight, or about to be.
-    is_asking: bool,
     coalesces: bool,
+    /// Whether the last receives brought all that they may.
+    was_full: bool,
     /// A run's place is the number of its buffer.
     inbox: Inbox,
 }
@@ -50,8 +56,8 @@ impl Receiver {
         Ok(Receiver {
             buffers,
             spare: (0..BATCH).collect(),
-            is_asking: false,
             coalesces,
+            was_full: false,
             inbox: Inbox::new(datagram_bytes),
         })
     }
@@ -65,38 +71,39 @@ impl Receiver {
         self.inbox.is_empty()
     }
 
-    /// Whether the receive has not ended.
-    pub(super) fn is_asking(&self) -> bool {
-        self.is_asking
+    /// Whether the last receives brought all that they may: most likely more waits.
+    pub(super) fn was_full(&self) -> bool {
+        self.was_full
     }
 
-    /// Gives the buffers of what was handed over back to the kernel, and asks again if the
-    /// receive has ended.
-    pub(super) fn ask(&mut self, ring: &mut Ring) {
-        self.discard();
-        self.supply();
-        if !self.is_asking {
-            self.is_asking = push_receive(ring);
-        }
-    }
-
-    /// Forgets what was fetched.
-    pub(super) fn discard(&mut self) {
+    /// Puts into the ring what will fetch the next datagrams. All that was fetched before must
+    /// have been handed over.
+    pub(super) fn submit(&mut self, ring: &mut Ring) {
         for run in self.inbox.runs() {
             // There is room, unless the kernel has used one buffer for two messages.
             let _ = self.spare.try_push(run.place);
         }
         self.inbox.clear();
+        self.supply();
+        let receives = if self.was_full { RECEIVES_MAX } else { 1 };
+        self.was_full = false;
+        for _ in 0..receives {
+            // Where there is no room the earlier ones are still in the ring, and do.
+            let _ = push_receive(ring);
+        }
     }
 
-    /// Takes in one completion of the receive.
+    /// Takes in one completion of a receive.
     pub(super) fn note(&mut self, completion: &cqueue::Entry, counters: &mut PortCounters) {
-        self.is_asking &= cqueue::more(completion.flags());
         let number = cqueue::buffer_select(completion.flags()).map(usize::from);
         match (usize::try_from(completion.result()), number) {
-            (Ok(bytes), Some(number)) => self.take_in(number, bytes, counters),
+            (Ok(bytes), Some(number)) => return self.take_in(number, bytes, counters),
             _ if is_an_end(completion.result()) => {}
             _ => counters.receive_failed += 1,
+        }
+        // Some kernels let a receive that finds nothing keep a buffer.
+        if let Some(number) = number {
+            let _ = self.spare.try_push(number);
         }
     }
 
@@ -128,6 +135,8 @@ impl Receiver {
             Some(message) if self.inbox.runs().len() < BATCH => {
                 let Message { source, payload_bytes, said } = message;
                 self.inbox.note(number, source, payload_bytes, said, counters);
+                let limit = RECEIVE_MESSAGES.min(self.inbox.messages_max());
+                self.was_full |= self.inbox.runs().len() >= limit;
             }
             _ => {
                 counters.receive_failed += 1;
@@ -166,9 +175,9 @@ impl Message {
     }
 }
 
-/// What ends a receive though nothing is wrong: buffers ran out, or it was cancelled.
+/// What ends a receive though nothing is wrong: nothing waits, or buffers ran out.
 fn is_an_end(result: i32) -> bool {
-    matches!(-result, libc::ENOBUFS | libc::ECANCELED | libc::EAGAIN | libc::EINTR)
+    matches!(-result, libc::EAGAIN | libc::ENOBUFS | libc::EINTR)
 }
 
 /// The lengths in front of a datagram, as the kernel wants to be told of them.
@@ -186,7 +195,65 @@ static SHAPE: Shape = {
 };
 
 fn push_receive(ring: &mut Ring) -> bool {
-    let receive = opcode::RecvMsgMulti::new(SOCKET, &raw const SHAPE.0, 0).build();
+    // With MSG_DONTWAIT it ends before `Ring::enter` does, instead of waiting for more.
+    let receive = opcode::RecvMsgMulti::new(SOCKET, &raw const SHAPE.0, 0)
+        .flags(libc::MSG_DONTWAIT.cast_unsigned())
+        .build();
     // SAFETY: the shape is there for ever; buffers of group 0 are there as long as the ring.
     unsafe { ring.push(&receive.user_data(RECEIVE)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::random::Rng;
+
+    /// As the kernel writes it: two datagrams of 4 bytes from 127.0.0.1:7, in one.
+    fn filled() -> Vec<u8> {
+        let mut out = vec![0; PAYLOAD_AT];
+        let control_bytes = Control::SEGMENT_BYTES as u32;
+        let words = [16, control_bytes, 8, 0].map(u32::to_ne_bytes).concat();
+        out[..LENGTHS_BYTES].copy_from_slice(&words);
+        let family = u16::try_from(libc::AF_INET).unwrap().to_ne_bytes();
+        out[NAME_AT..][..8].copy_from_slice(&[family, [0, 7], [127, 0], [0, 1]].concat());
+        let length = (size_of::<libc::cmsghdr>() + 4).to_ne_bytes();
+        let kind = [libc::SOL_UDP, libc::UDP_GRO, 4].map(i32::to_ne_bytes).concat();
+        out[CONTROL_AT..][..20].copy_from_slice(&[&length[..], &kind].concat());
+        out.extend(b"onetwo78");
+        out
+    }
+
+    #[test]
+    fn lengths_address_and_control_messages_are_found() {
+        let message = Message::parsed(&filled()).unwrap();
+        assert_eq!(message.source, Some("127.0.0.1:7".parse().unwrap()));
+        assert_eq!(message.payload_bytes, 8);
+        assert_eq!(message.said, Said { segment_bytes: Some(4), dropped: None });
+    }
+
+    #[test]
+    fn a_message_that_was_cut_short_has_no_source() {
+        let mut filled = filled();
+        filled[12..16].copy_from_slice(&libc::MSG_TRUNC.to_ne_bytes());
+        assert_eq!(Message::parsed(&filled).unwrap().source, None);
+    }
+
+    #[test]
+    fn no_contents_of_a_buffer_make_it_panic() {
+        let mut rng = Rng::from_seed([9; 32]);
+        let whole = filled();
+        for length in 0..whole.len() {
+            assert_eq!(Message::parsed(&whole[..length]).is_some(), length >= PAYLOAD_AT);
+        }
+        for _ in 0..20_000 {
+            let mut broken = whole.clone();
+            for _ in 0..4 {
+                let at = rng.below(PAYLOAD_AT as u32) as usize;
+                broken[at] = rng.bytes::<1>()[0];
+            }
+            if let Some(message) = Message::parsed(&broken) {
+                assert_eq!(message.payload_bytes, 8);
+            }
+        }
+    }
 }
