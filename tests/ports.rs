@@ -1,5 +1,6 @@
 //! One suite for every port: what the contract of `io::Port` promises, on each implementation.
 
+#[allow(dead_code, reason = "each test uses its part of it")]
 #[path = "support/hosts.rs"]
 mod hosts;
 #[allow(dead_code, reason = "each test uses its part of it")]
@@ -20,17 +21,17 @@ mod xdp;
 #[path = "support/xdp_host.rs"]
 mod xdp_host;
 
-use mixline::clock::{self, Nanos};
+use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
 use mixline::io::memory::{Conditions, MemoryPort, Network};
 use mixline::io::udp::UdpPort;
 use mixline::io::uring::UringPort;
 use mixline::io::xdp::Mode;
-use mixline::io::{BATCH, Port, PortCounters, Unsent};
+use mixline::io::{BATCH, Port};
 use sockets::{Open, Sockets};
 use std::net::SocketAddr;
 use std::process::Command;
-use suite::{LENGTH, Site, datagram, is_skipped, receive, send};
+use suite::{LENGTH, Site, datagram, is_skipped, send};
 use xdp::Xdp;
 
 struct Memory(Network);
@@ -80,6 +81,7 @@ macro_rules! suite {
         mod $name {
             use super::*;
             promises!(
+                suite,
                 $site,
                 bytes_and_source_arrive,
                 batches_of_every_size_arrive_in_order,
@@ -101,6 +103,7 @@ macro_rules! sockets {
         mod $name {
             use super::*;
             promises!(
+                sockets,
                 $site,
                 an_ipv6_port_shows_ipv4_peers_as_ipv4,
                 ports_that_share_an_address_divide_its_sources_between_them,
@@ -117,11 +120,11 @@ macro_rules! sockets {
 }
 
 macro_rules! promises {
-    ($site:expr, $($promise:ident),*) => {
+    ($of:ident, $site:expr, $($promise:ident),*) => {
         $(#[test] fn $promise() {
             let site = $site;
             if !is_skipped(&site, stringify!($promise)) {
-                suite::$promise(&site);
+                $of::$promise(&site);
             }
         })*
     };
@@ -170,14 +173,14 @@ fn what_the_kernel_has_no_room_for_stays_queued() {
         }
         let to = |address: &str| SocketAddr::new(address.parse().unwrap(), 9);
         let (first, second) = ("198.18.0.2", "198.18.0.3");
-        suite::what_the_kernel_has_no_room_for_stays_queued(
+        sockets::what_the_kernel_has_no_room_for_stays_queued(
             &near(UdpPort::open),
             to(first),
             || answer(first),
         );
         let uring = near(UringPort::open);
         if !is_skipped(&uring, "what_the_kernel_has_no_room_for_stays_queued") {
-            suite::what_the_kernel_has_no_room_for_stays_queued(&uring, to(second), || {
+            sockets::what_the_kernel_has_no_room_for_stays_queued(&uring, to(second), || {
                 answer(second);
             });
         }

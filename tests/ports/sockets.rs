@@ -8,7 +8,7 @@ use mixline::io::udp::Options;
 use mixline::io::wake;
 use mixline::io::{BATCH, OpenError, Port, PortCounters, Unsent};
 
-use crate::suite::{LENGTH, Site, datagram, receive, send, sleep};
+use crate::suite::{LENGTH, PATIENCE, Site, datagram, receive, send, sleep};
 
 /// Opens a port over a socket.
 pub(crate) type Open<P> = fn(&Options) -> Result<P, OpenError>;
@@ -122,9 +122,7 @@ pub(crate) fn what_is_too_long_for_the_way_is_counted_and_not_fatal<P: Port + Se
     assert_eq!(port.queued(), 0);
 }
 
-pub(crate) fn what_has_no_route_is_counted_and_the_rest_is_sent<P: Port + Send>(
-    site: &Sockets<P>,
-) {
+pub(crate) fn what_has_no_route_is_counted_and_the_rest_is_sent<P: Port + Send>(site: &Sockets<P>) {
     let (mut a, mut b) = (site.port(1, LENGTH), site.port(2, LENGTH));
     for (number, to) in ["127.77.5.9:0", "[::1]:9", "255.255.255.255:9"].iter().enumerate() {
         send(&mut a, to.parse().unwrap(), &datagram(number, LENGTH)).unwrap();
@@ -237,9 +235,7 @@ pub(crate) fn a_flood_is_received_to_its_end<P: Port + Send>(site: &Sockets<P>) 
     assert_eq!((b.counters().received, b.counters().receive_failed), (expected, 0));
 }
 
-pub(crate) fn an_address_is_free_again_when_its_port_is_dropped<P: Port + Send>(
-    site: &Sockets<P>,
-) {
+pub(crate) fn an_address_is_free_again_when_its_port_is_dropped<P: Port + Send>(site: &Sockets<P>) {
     let mut a = site.port(1, LENGTH);
     let mut address = (site.ip)(2).parse().unwrap();
     let open_again = |address: SocketAddr| {

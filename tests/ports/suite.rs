@@ -10,7 +10,7 @@ use mixline::io::wake;
 use mixline::io::{BATCH, Port, PortCounters, Unsent};
 
 /// Long enough for anything that happens at all.
-const PATIENCE: Nanos = Nanos::from_secs(5);
+pub(crate) const PATIENCE: Nanos = Nanos::from_secs(5);
 pub(crate) const LENGTH: usize = 1400;
 
 /// A place where ports of one kind find each other.
@@ -48,8 +48,7 @@ pub(crate) fn receive<S: Site>(site: &S, port: &mut S::Port, count: usize) -> Ve
     while arrived.len() < count && clock::now() < end {
         site.settle(port);
         let before = arrived.len();
-        let said =
-            port.receive(BATCH, |from, datagram| arrived.push((from, datagram.to_vec())));
+        let said = port.receive(BATCH, |from, datagram| arrived.push((from, datagram.to_vec())));
         assert_eq!(said, arrived.len() - before);
         assert!(said <= BATCH);
     }
@@ -142,8 +141,7 @@ pub(crate) fn mixed_destinations_each_get_their_own_in_order<S: Site>(site: &S) 
         send(spoke, hub.local(), &datagram(number, LENGTH)).unwrap();
         spoke.flush();
     }
-    let mut sources: Vec<_> =
-        receive(site, &mut hub, 5).iter().map(|(from, _)| *from).collect();
+    let mut sources: Vec<_> = receive(site, &mut hub, 5).iter().map(|(from, _)| *from).collect();
     sources.sort();
     let mut locals: Vec<_> = spokes.iter().map(Port::local).collect();
     locals.sort();
