@@ -3,6 +3,7 @@
 //! node will write to.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::control::Guest;
 use super::ports::PortsError;
@@ -24,7 +25,7 @@ pub(super) struct Door {
     guests: Guests,
     resolver: Resolver,
     /// The program stays attached as long as this is there.
-    _shield: Shield,
+    shield: Arc<Shield>,
     /// Whether it has been said that a list is full.
     complained: bool,
 }
@@ -35,7 +36,7 @@ impl Front {
         let mut door = Door {
             guests: self.shield.guests(),
             resolver: Resolver::start(self.resolver, self.hops)?,
-            _shield: self.shield,
+            shield: Arc::new(self.shield),
             complained: false,
         };
         door.follow(peers);
@@ -44,6 +45,11 @@ impl Front {
 }
 
 impl Door {
+    /// What stands in front.
+    pub(super) fn shield(&self) -> &Arc<Shield> {
+        &self.shield
+    }
+
     /// The nodes that packets are exchanged with from now on.
     pub(super) fn follow(&mut self, peers: &[SocketAddr]) {
         let addresses: Vec<IpAddr> = peers.iter().map(SocketAddr::ip).collect();

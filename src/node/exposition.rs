@@ -17,6 +17,7 @@ use crate::crypto;
 use crate::gateway;
 use crate::replay::EpochKey;
 use crate::worker::Counts;
+use crate::io::shield::Shield;
 use crate::worker::drops::Reason;
 
 /// How exactly a metric is shown.
@@ -193,6 +194,8 @@ pub(super) struct Sources {
     /// Memory planned for packets, and for replay tables.
     pub(super) memory_bytes: (u64, u64),
     pub(super) outlives_process: bool,
+    /// In front of the ports, where they have one.
+    pub(super) shield: Option<Arc<Shield>>,
     pub(super) lab: bool,
 }
 
@@ -214,7 +217,16 @@ impl Sources {
         });
         let control = self.control.refused().map(|(name, count)| ("control", name, count));
         let gateway = self.gateway.drops().map(|(name, count)| ("gateway", name, count));
-        of_packets.chain(control).chain(gateway).collect()
+        of_packets.chain(control).chain(gateway).chain(self.shielded()).collect()
+    }
+
+    /// What never came to a worker.
+    fn shielded(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        // The kernel tells on Linux 5.19 and later, without which no shield was loaded.
+        let counters = self.shield.as_ref().and_then(|shield| shield.counters().ok());
+        let rows = counters.into_iter().flat_map(|counters| counters.rows().collect::<Vec<_>>());
+        rows.filter(|(reason, _)| reason.is_drop())
+            .map(|(reason, count)| ("shield", reason.name(), count))
     }
 
     fn dropped(&self, reason: Reason) -> u64 {

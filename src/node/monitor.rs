@@ -328,6 +328,7 @@ mod tests {
             gateway: Arc::default(),
             memory_bytes: (0, 0),
             outlives_process: false,
+            shield: None,
             lab: true,
         };
         let control = wake::pair().unwrap().1;

@@ -154,6 +154,7 @@ impl Run<'_> {
             gateway: control.gateway_counts(),
             memory_bytes: options.memory_bytes(identity.consensus.geometry()),
             outlives_process: identity.custody.memory().outlives_process(),
+            shield: door.as_ref().map(|door| door.shield().clone()),
             lab: options.lab,
         };
         let exposition = Exposition::new(sources, clock::now());

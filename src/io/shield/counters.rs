@@ -74,6 +74,12 @@ impl Reason {
         }
     }
 
+    /// Whether the frame was dropped.
+    pub const fn is_drop(self) -> bool {
+        use Reason::{Client, Foreign, Peer, Stranger, Unserved};
+        !matches!(self, Foreign | Peer | Client | Stranger | Unserved)
+    }
+
     /// Its number in the program, which is its place in [`Reason::ALL`].
     const fn number(self) -> u32 {
         let number = match self {
