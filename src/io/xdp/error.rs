@@ -1,6 +1,6 @@
 //! Why a queue cannot be had, and what to do about it.
 
-use super::super::OpenError;
+use crate::io::OpenError;
 use std::fmt;
 use std::io;
 
