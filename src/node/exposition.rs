@@ -15,9 +15,9 @@ use super::window::Window;
 use crate::clock::Nanos;
 use crate::crypto;
 use crate::gateway;
+use crate::io::shield::Shield;
 use crate::replay::EpochKey;
 use crate::worker::Counts;
-use crate::io::shield::Shield;
 use crate::worker::drops::Reason;
 
 /// How exactly a metric is shown.

@@ -95,7 +95,8 @@ impl<'a> Plan<'a> {
             // Those of the epoch before and of the next one may be others.
             peers_max: u32::try_from(3 * neighbours)
                 .unwrap_or(u32::MAX)
-                .max(options.neighbours_max),
+                .max(options.neighbours_max)
+                .max(1),
             clients_max: options.clients_max,
             options: &options.port,
         }
