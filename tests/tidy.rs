@@ -60,6 +60,9 @@ const PARTS: &[(&str, &str, &str)] = &[("io", "crypto", "crypto::random")];
 /// Files, and folders with all below them, that may contain unsafe code.
 const UNSAFE_PLACES: &[&str] = &[
     "benches/dudect/control.rs",
+    "benches/io/generator.rs",
+    "benches/io/network.rs",
+    "benches/io/usage.rs",
     "benches/peers/aws_lc.rs",
     "benches/peers/switches.rs",
     "benches/peers/ticks.rs",
@@ -78,6 +81,8 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/host/",
     "src/io/udp.rs",
     "src/io/udp/",
+    "src/io/uring.rs",
+    "src/io/uring/",
     "src/replay/map.rs",
     "src/worker/slab.rs",
     "tests/support/allocator.rs",
