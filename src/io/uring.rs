@@ -154,7 +154,7 @@ impl Drop for UringPort {
 /// One phrase for the line that says which backend was chosen.
 impl fmt::Display for UringPort {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mebibytes = |bytes: std::io::Result<usize>| bytes.unwrap_or(0) as f64 / 1_048_576.0;
+        let mebibytes = |bytes: io::Result<usize>| bytes.unwrap_or(0) as f64 / 1_048_576.0;
         write!(out, "io_uring {} (", self.local)?;
         write!(out, "{} GRO, ", if self.receiver.coalesces() { "with" } else { "no" })?;
         write!(out, "buffers {:.1}", mebibytes(self.socket.recv_buffer_size()))?;
