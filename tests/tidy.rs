@@ -61,6 +61,9 @@ const PARTS: &[(&str, &str, &str)] = &[("io", "crypto", "crypto::random")];
 /// Files, and folders with all below them, that may contain unsafe code.
 const UNSAFE_PLACES: &[&str] = &[
     "benches/dudect/control.rs",
+    "benches/io/generator.rs",
+    "benches/io/network.rs",
+    "benches/io/usage.rs",
     "benches/peers/aws_lc.rs",
     "benches/peers/switches.rs",
     "benches/peers/ticks.rs",
@@ -81,6 +84,8 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/io/shield/program.rs",
     "src/io/udp.rs",
     "src/io/udp/",
+    "src/io/uring.rs",
+    "src/io/uring/",
     "src/io/xdp/mapping.rs",
     "src/io/xdp/memory.rs",
     "src/io/xdp/socket.rs",

@@ -60,12 +60,8 @@ impl Buffers {
     pub(super) fn give(&mut self, numbers: impl Iterator<Item = usize>) {
         for number in numbers {
             let Some(address) = self.start(number) else { continue };
-            let place = usize::from(self.tail % COUNT);
-            let entries: NonNull<BufRingEntry> = self.memory.cast();
-            // SAFETY: `place` is below COUNT, and as many entries lie in the first page.
-            let entry = unsafe { entries.add(place) };
-            // SAFETY: the entry is aligned, initialised (zero bytes are a value) and, until the
-            // tail has passed it, ours.
+            let entry = self.entry(self.tail % COUNT);
+            // SAFETY: the entry is ours until the tail has passed it, and `self` is borrowed whole.
             let entry = unsafe { &mut *entry.as_ptr() };
             entry.set_addr(address.as_ptr() as u64);
             entry.set_len(u32::try_from(self.buffer_bytes).unwrap_or(u32::MAX));
@@ -84,6 +80,13 @@ impl Buffers {
         Some(unsafe { std::slice::from_raw_parts(start.as_ptr(), length) })
     }
 
+    /// An entry of the ring, initialised, as zero bytes are a value.
+    fn entry(&self, place: u16) -> NonNull<BufRingEntry> {
+        assert!(place < COUNT, "there is no entry {place}");
+        // SAFETY: so many entries lie in the first page.
+        unsafe { self.memory.cast().add(usize::from(place)) }
+    }
+
     fn start(&self, number: usize) -> Option<NonNull<u8>> {
         if number >= BATCH {
             return None;
@@ -93,8 +96,8 @@ impl Buffers {
     }
 
     fn publish(&self) {
-        // SAFETY: the first entry is initialised, as above.
-        let tail = unsafe { BufRingEntry::tail(self.memory.cast().as_ptr()) };
+        // SAFETY: it is the first entry.
+        let tail = unsafe { BufRingEntry::tail(self.entry(0).as_ptr()) };
         // SAFETY: the tail is aligned as the kernel's structure is, lives as long as this, and is
         // accessed in no other way.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
@@ -142,11 +145,11 @@ mod tests {
         buffers.tail = u16::MAX - 1;
         buffers.give([5, 6, 7].into_iter());
         assert_eq!(buffers.tail, 1);
-        let entry = |place: usize| {
-            // SAFETY: the first page has so many entries, and nothing else refers to them.
-            let entry = unsafe { &*buffers.memory.cast::<BufRingEntry>().as_ptr().add(place) };
+        let entry = |place: u16| {
+            // SAFETY: nothing else refers to it.
+            let entry = unsafe { &*buffers.entry(place).as_ptr() };
             (entry.bid(), entry.len())
         };
-        assert_eq!([entry(BATCH - 2), entry(BATCH - 1), entry(0)], [(5, 100), (6, 100), (7, 100)]);
+        assert_eq!([entry(COUNT - 2), entry(COUNT - 1), entry(0)], [(5, 100), (6, 100), (7, 100)]);
     }
 }

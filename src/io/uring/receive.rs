@@ -186,6 +186,7 @@ struct Shape(libc::msghdr);
 // SAFETY: its pointers are null, and nobody writes it.
 unsafe impl Sync for Shape {}
 
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 static SHAPE: Shape = {
     // SAFETY: a msghdr is integers and pointers, for all of which zero bytes are a value.
     let mut shape: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -211,7 +212,7 @@ mod tests {
     /// As the kernel writes it: two datagrams of 4 bytes from 127.0.0.1:7, in one.
     fn filled() -> Vec<u8> {
         let mut out = vec![0; PAYLOAD_AT];
-        let control_bytes = Control::SEGMENT_BYTES as u32;
+        let control_bytes = u32::try_from(Control::SEGMENT_BYTES).unwrap();
         let words = [16, control_bytes, 8, 0].map(u32::to_ne_bytes).concat();
         out[..LENGTHS_BYTES].copy_from_slice(&words);
         let family = u16::try_from(libc::AF_INET).unwrap().to_ne_bytes();
@@ -248,7 +249,7 @@ mod tests {
         for _ in 0..20_000 {
             let mut broken = whole.clone();
             for _ in 0..4 {
-                let at = rng.below(PAYLOAD_AT as u32) as usize;
+                let at = rng.below(u32::try_from(PAYLOAD_AT).unwrap()) as usize;
                 broken[at] = rng.bytes::<1>()[0];
             }
             if let Some(message) = Message::parsed(&broken) {
