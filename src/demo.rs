@@ -1,8 +1,8 @@
 //! `mixline demo`: a whole network of separate processes on this machine, and messages through it.
 //!
 //! Authority, gateways, mixes and clients are this program started again, the nodes each on a
-//! loopback address of its own, or in a network of its own; the demo only starts them, hands messages to the clients, compares
-//! what they receive, and ends every process that it started.
+//! loopback address of its own, or in a network of its own; the demo only starts them, hands
+//! messages to the clients, compares what they receive, and ends every process that it started.
 
 mod machines;
 mod messages;

@@ -26,8 +26,10 @@ use crate::host::netlink::events::{Event, Events};
 use crate::host::netlink::links::Link;
 use crate::host::netlink::routes::RouteKind;
 use crate::host::netlink::{Mac, Netlink, NetlinkError};
-use destinations::{Answer, Destinations, Limits, Way};
+use contact::Way;
+use destinations::{Answer, Destinations, Limits};
 
+mod contact;
 mod destinations;
 
 /// How often wishes are looked for. Until then datagrams take the kernel's socket; in return no

@@ -7,13 +7,13 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::clock::Nanos;
 use crate::host::netlink::events::Event;
-use crate::host::netlink::neighbours::{Neighbour, NeighbourState};
-use crate::io::xdp::hops::{Hop, Hops};
-use crate::wire::{Ethernet, Mac};
+use crate::host::netlink::neighbours::Neighbour;
+use crate::io::xdp::hops::Hops;
+
+use super::contact::{Contact, Way};
 
 /// A destination that is wished for is forgotten after this, whatever came of it: if a port still
 /// needs it, the next datagram takes the kernel's socket and wishes again. So nothing need be
@@ -21,7 +21,7 @@ use crate::wire::{Ethernet, Mac};
 const LEASE: Nanos = Nanos::from_secs(60);
 /// A destination that is followed is asked about again after this: not every change is notified
 /// (the length of packets that a path takes, for example).
-const REVIEW: Nanos = Nanos::from_secs(60);
+pub(super) const REVIEW: Nanos = Nanos::from_secs(60);
 /// So much of a second's questions may come at once.
 const BURST: Nanos = Nanos::from_millis(10);
 /// How often leases and reviews are looked at.
@@ -38,21 +38,6 @@ pub(super) struct Limits {
     pub(super) questions_per_second: u32,
 }
 
-/// How packets to a destination leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    /// Our interface, or the VLAN above it, as the kernel numbers neighbours.
-    pub(super) interface: u32,
-    /// The machine on the link that they go to first.
-    pub(super) next: IpAddr,
-    /// Our address on the way.
-    pub(super) source: IpAddr,
-    /// Our ethernet address there.
-    pub(super) mac: Mac,
-    /// The VLAN.
-    pub(super) vlan_tag: Option<u16>,
-}
-
 /// What the kernel said of a destination: the way, unless it leaves by another interface or not
 /// at all, and what is known of the machine it goes to first.
 pub(super) type Answer = Option<(Way, Option<Neighbour>)>;
@@ -65,15 +50,6 @@ struct Destination {
     /// Whether it is in the queue of questions.
     is_waiting: bool,
     way: Option<Way>,
-}
-
-/// A machine on the link that ways lead over.
-#[derive(Debug, Default)]
-struct Contact {
-    mac: Option<Mac>,
-    state: Option<NeighbourState>,
-    /// One for each of our addresses that is used on the way there.
-    hops: Vec<Arc<Hop>>,
 }
 
 /// Destinations, their ways, and the machines they lead over.
@@ -264,41 +240,6 @@ impl Destinations {
     }
 }
 
-impl Contact {
-    /// Whether it has another ethernet address now, or none any more. A stale one is marked when
-    /// it becomes so, and when the kernel, asked again, still says so.
-    fn update(&mut self, neighbour: Option<Neighbour>, was_asked: bool) -> bool {
-        let mac = neighbour.and_then(|neighbour| neighbour.reachable_at());
-        let state = neighbour.map(|neighbour| neighbour.state);
-        let is_news = was_asked || self.state != state;
-        let has_moved = self.mac != mac;
-        if has_moved {
-            self.hops.clear();
-        }
-        (self.mac, self.state) = (mac, state);
-        if state == Some(NeighbourState::Stale) && is_news {
-            self.hops.iter().for_each(|hop| hop.mark_stale());
-        }
-        has_moved
-    }
-
-    /// The hop of a way over it: the one that there was, with its mark, or a new one.
-    fn hop(&mut self, way: Way) -> Option<Arc<Hop>> {
-        let (source, vlan_tag) = (way.mac, way.vlan_tag);
-        let ethernet = Ethernet { destination: self.mac?, source, vlan_tag };
-        let is_same = |hop: &&Arc<Hop>| hop.ethernet == ethernet && hop.source == way.source;
-        if let Some(hop) = self.hops.iter().find(is_same) {
-            return Some(hop.clone());
-        }
-        let hop = Arc::new(Hop::new(ethernet, way.source));
-        if self.state == Some(NeighbourState::Stale) {
-            hop.mark_stale();
-        }
-        self.hops.push(hop.clone());
-        Some(hop)
-    }
-}
-
 /// Queues the question about one destination, once; the followed come first.
 fn queue(waiting: &mut VecDeque<IpAddr>, address: IpAddr, destination: &mut Destination) {
     if std::mem::replace(&mut destination.is_waiting, true) {
@@ -316,55 +257,56 @@ fn ways(known: &HashMap<IpAddr, Destination>) -> impl Iterator<Item = (IpAddr, W
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::host::netlink::events::Prefix;
+    use crate::host::netlink::neighbours::NeighbourState;
 
     const LIMITS: Limits = Limits { wished_max: 3, questions_per_second: 100 };
     const OURS: u32 = 3;
 
-    fn ip(last: u8) -> IpAddr {
+    pub(in super::super) fn ip(last: u8) -> IpAddr {
         IpAddr::from([198, 18, 0, last])
     }
 
-    fn far(last: u8) -> IpAddr {
+    pub(in super::super) fn far(last: u8) -> IpAddr {
         IpAddr::from([198, 19, 0, last])
     }
 
-    fn neighbour(last: u8, state: NeighbourState) -> Neighbour {
+    pub(in super::super) fn neighbour(last: u8, state: NeighbourState) -> Neighbour {
         Neighbour { interface: OURS, address: ip(last), mac: Some([2, 0, 0, 0, 0, last]), state }
     }
 
-    fn over(last: u8, state: Option<NeighbourState>) -> Answer {
+    pub(in super::super) fn over(last: u8, state: Option<NeighbourState>) -> Answer {
         let (mac, source) = ([2, 0, 0, 0, 0, 1], ip(1));
         let way = Way { interface: OURS, next: ip(last), source, mac, vlan_tag: None };
         Some((way, state.map(|state| neighbour(last, state))))
     }
 
-    const REACHABLE: Option<NeighbourState> = Some(NeighbourState::Reachable);
+    pub(in super::super) const REACHABLE: Option<NeighbourState> = Some(NeighbourState::Reachable);
 
     /// A world in which time passes only here.
-    struct World {
+    pub(in super::super) struct World {
         destinations: Destinations,
         now: Nanos,
     }
 
     impl World {
-        fn new() -> Self {
+        pub(in super::super) fn new() -> Self {
             let now = Nanos::from_secs(100);
             World { destinations: Destinations::new(LIMITS, now), now }
         }
 
-        fn pass(&mut self, span: Nanos) {
+        pub(in super::super) fn pass(&mut self, span: Nanos) {
             self.now = self.now + span;
             self.destinations.tick(self.now);
         }
 
-        fn wish(&mut self, address: IpAddr) {
+        pub(in super::super) fn wish(&mut self, address: IpAddr) {
             self.destinations.wish(address, self.now);
         }
 
-        fn follow(&mut self, addresses: &[IpAddr]) {
+        pub(in super::super) fn follow(&mut self, addresses: &[IpAddr]) {
             self.destinations.follow(&addresses.iter().copied().collect(), self.now);
         }
 
@@ -388,15 +330,15 @@ mod tests {
         }
 
         /// Answers the questions of the next second, all in the same way; returns how many.
-        fn answer(&mut self, answer: Answer) -> usize {
+        pub(in super::super) fn answer(&mut self, answer: Answer) -> usize {
             self.turn(Some(answer)).len()
         }
 
-        fn event(&mut self, event: &Event) {
+        pub(in super::super) fn event(&mut self, event: &Event) {
             self.destinations.take(event);
         }
 
-        fn table(&mut self) -> Option<Hops> {
+        pub(in super::super) fn table(&mut self) -> Option<Hops> {
             self.pass(TABLE_GAP);
             self.destinations.table(self.now)
         }
@@ -442,56 +384,6 @@ mod tests {
         let other = Neighbour { interface: 7, ..neighbour(2, NeighbourState::Reachable) };
         world.event(&Event::Neighbour(other));
         assert!(world.table().is_none() && world.destinations.contacts.is_empty());
-    }
-
-    #[test]
-    fn destinations_behind_one_gateway_share_its_hop_and_its_mark() {
-        let mut world = World::new();
-        (1..=3).for_each(|last| world.wish(far(last)));
-        assert_eq!(world.answer(over(2, REACHABLE)), 3);
-        let table = world.table().unwrap();
-        world.event(&Event::Neighbour(neighbour(2, NeighbourState::Stale)));
-        world.event(&Event::Neighbour(neighbour(2, NeighbourState::Stale)));
-        assert!(world.table().is_none(), "a mark is no new table");
-        assert!(table.hop(&far(1)).unwrap().take_stale());
-        assert!((1..=3).all(|last| !table.hop(&far(last)).unwrap().take_stale()));
-    }
-
-    #[test]
-    fn a_mark_outlives_the_table_that_it_was_made_in() {
-        let mut world = World::new();
-        world.wish(ip(2));
-        world.answer(over(2, Some(NeighbourState::Stale)));
-        assert_eq!(world.table().unwrap().len(), 1);
-        world.wish(ip(3));
-        world.answer(over(3, REACHABLE));
-        let table = world.table().unwrap();
-        assert!(table.hop(&ip(2)).unwrap().take_stale());
-        assert!(!table.hop(&ip(3)).unwrap().take_stale());
-    }
-
-    #[test]
-    fn a_neighbour_that_is_still_stale_when_asked_again_is_marked_again() {
-        let mut world = World::new();
-        world.follow(&[ip(2)]);
-        world.answer(over(2, Some(NeighbourState::Stale)));
-        let table = world.table().unwrap();
-        assert!(table.hop(&ip(2)).unwrap().take_stale());
-        world.pass(REVIEW);
-        assert_eq!(world.answer(over(2, Some(NeighbourState::Stale))), 1);
-        assert!(table.hop(&ip(2)).unwrap().take_stale());
-    }
-
-    #[test]
-    fn a_neighbour_that_moved_gets_another_hop() {
-        let mut world = World::new();
-        world.wish(ip(2));
-        world.answer(over(2, REACHABLE));
-        world.table().unwrap();
-        let moved = Neighbour { mac: Some([6; 6]), ..neighbour(2, NeighbourState::Reachable) };
-        world.event(&Event::Neighbour(moved));
-        let table = world.table().unwrap();
-        assert_eq!(table.hop(&ip(2)).unwrap().ethernet.destination, [6; 6]);
     }
 
     #[test]
