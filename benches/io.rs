@@ -17,6 +17,8 @@
 mod contender;
 #[path = "io/generator.rs"]
 mod generator;
+#[path = "io/kernel_bypass.rs"]
+mod kernel_bypass;
 #[path = "io/network.rs"]
 mod network;
 #[path = "io/report.rs"]
@@ -29,12 +31,14 @@ use contender::Contender;
 use mixline::crypto::random::Rng;
 use mixline::crypto::tier::Tier;
 use mixline::host::{self, Machine};
-use mixline::io::Port;
+use mixline::io::shield::Attachment;
 use mixline::io::udp::{self, UdpPort};
 use mixline::io::uring::UringPort;
+use mixline::io::{OpenError, Port};
 use mixline::sphinx::Geometry;
 use report::Report;
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -93,6 +97,8 @@ fn contenders(options: &Options) -> io::Result<Vec<Contender>> {
         all.add("gro_gso", flows, |address| UdpPort::open(&coalescing(address, true)));
         all.add("io_uring", flows, |address| UringPort::open(&plain(address)));
         all.add("io_uring_gro", flows, |address| UringPort::open(&coalescing(address, false)));
+        all.add_kept("xdp_native", flows, |at| kernel_bypass::open(at, Attachment::Native));
+        all.add_kept("xdp_generic", flows, |at| kernel_bypass::open(at, Attachment::Generic));
     }
     Ok(all.list)
 }
@@ -112,12 +118,23 @@ struct Contenders<'a> {
 }
 
 impl Contenders<'_> {
-    /// Adds a port, if it is wanted and this machine has it. `open` is called inside its network.
-    fn add<P: Port + 'static, E: Error>(
+    /// Adds a port over a socket.
+    fn add<P: Port + 'static>(
         &mut self,
         port: &str,
         flows: u16,
-        open: impl FnOnce(SocketAddr) -> Result<P, E>,
+        open: impl FnOnce(SocketAddr) -> Result<P, OpenError>,
+    ) {
+        self.add_kept(port, flows, |address| Ok::<_, OpenError>((open(address)?, ())));
+    }
+
+    /// Adds a port, if it is wanted and this machine has it, with what must last as long. `open`
+    /// is called inside its network.
+    fn add_kept<P: Port + 'static, K: 'static, E: Display>(
+        &mut self,
+        port: &str,
+        flows: u16,
+        open: impl FnOnce(SocketAddr) -> Result<(P, K), E>,
     ) {
         let name = if flows == ONE { format!("{port}{}", report::ONE_FLOW) } else { port.into() };
         if !self.options.wants(&name) {

@@ -6,7 +6,7 @@ use crate::usage::{self, Deferred};
 use mixline::clock::Nanos;
 use mixline::io::{BATCH, Port};
 use mixline::sphinx::Geometry;
-use std::error::Error;
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -44,18 +44,18 @@ impl Contender {
         Self::in_network("generator", 1, Network::new(false)?, None)
     }
 
-    /// The port that `open` opens at an address of its network.
-    pub(crate) fn new<P: Port + 'static, E: Error>(
+    /// The port that `open` opens at an address of its network, with what must last as long.
+    pub(crate) fn new<P: Port + 'static, K: 'static, E: Display>(
         name: &str,
         flows: u16,
-        open: impl FnOnce(SocketAddr) -> Result<P, E>,
+        open: impl FnOnce(SocketAddr) -> Result<(P, K), E>,
     ) -> io::Result<Self> {
         let network = Network::new(true)?;
         network.enter_inside()?;
         let port = open(SocketAddr::new(IpAddr::V4(INSIDE.1), PORT));
         network.enter_outside()?;
-        let port = port.map_err(|error| io::Error::other(error.to_string()))?;
-        Self::in_network(name, flows, network, Some(Box::new(Forwarder::new(port))))
+        let (port, kept) = port.map_err(|error| io::Error::other(error.to_string()))?;
+        Self::in_network(name, flows, network, Some(Box::new(Forwarder::new(port, kept))))
     }
 
     fn in_network(
@@ -114,24 +114,25 @@ trait Forward {
     fn story(&self) -> String;
 }
 
-struct Forwarder<P> {
+struct Forwarder<P, K> {
     port: P,
+    _kept: K,
     sources: Vec<SocketAddr>,
     /// One after the other.
     datagrams: Vec<u8>,
 }
 
-impl<P: Port> Forwarder<P> {
-    fn new(port: P) -> Self {
+impl<P: Port, K> Forwarder<P, K> {
+    fn new(port: P, kept: K) -> Self {
         let sources = Vec::with_capacity(TURN);
         let datagrams = Vec::with_capacity(TURN * port.datagram_bytes());
-        Forwarder { port, sources, datagrams }
+        Forwarder { port, _kept: kept, sources, datagrams }
     }
 }
 
-impl<P: Port> Forward for Forwarder<P> {
+impl<P: Port, K> Forward for Forwarder<P, K> {
     fn turn(&mut self) -> usize {
-        let Forwarder { port, sources, datagrams } = self;
+        let Forwarder { port, sources, datagrams, .. } = self;
         sources.clear();
         datagrams.clear();
         let count = port.receive(TURN, |source, datagram| {

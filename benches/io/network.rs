@@ -18,9 +18,9 @@ pub(crate) const INSIDE: (&str, Ipv4Addr, Mac) =
     ("inside", Ipv4Addr::new(198, 18, 0, 2), [2, 0, 0, 0, 0, 2]);
 /// What the forwarder believes to be the address of its next hop. The outside does not own it, so
 /// it drops answers at the first look, in the same way whatever port sent them.
-const NOBODY: &str = "02:00:00:00:00:03";
+pub(crate) const NOBODY: Mac = [2, 0, 0, 0, 0, 3];
 /// How many queues each end has.
-const QUEUES: u32 = 4;
+pub(crate) const QUEUES: u32 = 4;
 
 /// The two namespaces.
 pub(crate) struct Network {
@@ -43,8 +43,8 @@ impl Network {
         set_up(OUTSIDE)?;
         network.enter_inside()?;
         set_up(INSIDE)?;
-        let next_hop = OUTSIDE.1;
-        ip(&format!("neigh replace {next_hop} lladdr {NOBODY} dev {inn} nud permanent"))?;
+        let (next_hop, nobody) = (OUTSIDE.1, written(NOBODY));
+        ip(&format!("neigh replace {next_hop} lladdr {nobody} dev {inn} nud permanent"))?;
         if napi {
             run("ethtool", &format!("-K {inn} gro on"))?;
         }
@@ -95,11 +95,15 @@ fn enter(namespace: &File) -> io::Result<()> {
 }
 
 fn set_up((name, address, mac): (&str, Ipv4Addr, Mac)) -> io::Result<()> {
-    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    let mac = written(mac);
     ip("link set lo up")?;
     ip(&format!("link set {name} address {mac}"))?;
     ip(&format!("address add {address}/24 dev {name}"))?;
     ip(&format!("link set {name} up"))
+}
+
+fn written(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn ip(words: &str) -> io::Result<()> {
