@@ -2,16 +2,17 @@
 //!
 //! Every port has a network of its own: two network namespaces, a pair of interfaces, a generator
 //! outside, a forwarder inside, both of them this one thread on one core. A round is a burst that
-//! the generator delivers, then turns of the forwarder until it has sent all of it back. Counted
-//! is the processor time of the whole round, less that of a generator whose datagrams end at the
-//! entrance of the interface: so the soft interrupts of receiving count, in which the kernel does
-//! most of the work (and the whole of what XDP does), the system calls, the forwarder, and the
-//! soft interrupts of sending up to the other end, which drops what comes at the first look. A
-//! forwarder copies every datagram twice, as a worker does when it opens and seals it.
+//! the generator delivers, then turns of the forwarder until it has sent all of it back.
 //!
-//! Rounds of all ports take turns, in random order. A round in which the kernel left work to its own thread
-//! (`ksoftirqd`) does not count. The figure is what a twentieth of the rounds beat: on a machine
-//! whose time is stolen the very minimum is a fluke, as stolen time is subtracted late.
+//! Counted is the processor time of the whole round, less that of a generator whose datagrams end
+//! at the entrance of the interface. So the soft interrupts of receiving count, in which the
+//! kernel does much of the work (and all of what XDP does); the system calls; the forwarder, which
+//! copies every datagram twice, as a worker does when it opens and seals it; and the soft
+//! interrupts of sending up to the other end, which drops what comes at the first look.
+//!
+//! Rounds of all ports take turns, in random order. A round in which the kernel left work to its
+//! own thread (`ksoftirqd`) does not count. The figure is what a twentieth of the rounds beat: on
+//! a machine whose time is stolen the very minimum is a fluke, as stolen time is subtracted late.
 
 #[path = "io/contender.rs"]
 mod contender;
