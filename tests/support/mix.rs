@@ -50,7 +50,7 @@ pub(crate) struct World {
     pub(crate) delay: Nanos,
     path: Route,
     host: Option<Namespace>,
-    rng: Rng,
+    pub(crate) rng: Rng,
 }
 
 /// Where a network is.
@@ -135,7 +135,7 @@ impl World {
         if let Some(host) = &self.host {
             host.place(&mut command);
         }
-        let output = command.output().expect("the program starts");
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command:?}: {said}");
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -328,7 +328,7 @@ pub(crate) fn wait(both: &mut [Neighbour; 2], done: impl Fn(&[Neighbour; 2]) -> 
             return false;
         }
         both.iter_mut().for_each(Neighbour::turn);
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
     true
 }
@@ -346,7 +346,7 @@ pub(crate) fn work_for(both: &mut [Neighbour; 2], span: Nanos) {
     let end = clock::now() + span;
     while clock::now() < end {
         both.iter_mut().for_each(Neighbour::turn);
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
