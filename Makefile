@@ -1,6 +1,6 @@
 # `make test` and `make demo` are each enough on a fresh Debian 12 with rustup.
 
-.PHONY: test soak demo bench figures audit fuzz needs
+.PHONY: test soak demo bench bench-io figures audit fuzz needs
 .NOTPARALLEL:
 
 # rustup's place, for a shell that was opened before it was installed.
@@ -15,16 +15,17 @@ FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 # Tests, demo and people use the release profile, so that everything is compiled once.
-# Some tests have hosts of their own, made with `ip`.
+# Some tests have hosts of their own, made with `ip` and looked at with `ethtool`.
 # One runs the cryptography under valgrind.
-test: PACKAGES += iproute2 valgrind libc6-dbg
+test: PACKAGES += iproute2 ethtool valgrind libc6-dbg
 test: needs
 	cargo test --release --locked
 
-# What takes too long for every change: the longest message over lossy links.
-soak: PACKAGES += iproute2
+# What takes too long for every change: the longest message over lossy links, and, as root, a
+# million packets by every kind of port.
+soak: PACKAGES += iproute2 ethtool
 soak: needs
-	cargo test --release --locked --test messages -- --ignored --nocapture
+	cargo test --release --locked --test messages --test netns -- --ignored --nocapture
 
 demo: needs
 	@cargo run --release --locked --quiet -- demo
@@ -34,6 +35,11 @@ demo: needs
 BENCH ?=
 bench: needs
 	@cargo bench --locked --quiet --bench peers -- $(BENCH)
+
+# What it costs to forward a datagram by each kind of port; as root: docs/packet-io.md says how.
+bench-io: PACKAGES += iproute2 ethtool
+bench-io: needs
+	@cargo bench --locked --quiet --bench io -- $(BENCH)
 
 # Whether the time of a kernel tells its secrets: ten million samples of each, about half an hour.
 AUDIT ?=

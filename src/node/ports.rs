@@ -142,9 +142,8 @@ impl<'a> Plan<'a> {
     /// sockets: until then the kernel's socket takes in what comes.
     fn xdp(self, attachment: Attachment) -> Result<Ports, PortsError> {
         let link = self.link()?;
-        let queues = Netdev::open()?.queues(&link)?;
-        // Behind the driver everything comes by queue 0.
-        let queues = if attachment == Attachment::Native { queues.receive } else { 1 };
+        // Behind the driver a frame still has the queue that it came by.
+        let queues = Netdev::open()?.queues(&link)?.receive;
         let mut shield = Shield::load(&self.settings())?;
         shield.attach(link.index, attachment)?;
         let mut hops = HopsWriter::new();
@@ -232,6 +231,18 @@ impl<'a> Plan<'a> {
         let ports =
             (0..self.workers).map(|_| UringPort::open(&options)).collect::<Result<_, _>>()?;
         Ok(Ports::Uring(ports))
+    }
+}
+
+impl Ports {
+    /// What they are, for totals.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Ports::Udp(_) => "udp",
+            Ports::Uring(_) => "uring",
+            // A worker for which there was no queue has a port that is none.
+            Ports::Xdp(ports, _) => ports.iter().find_map(XdpPort::kind).unwrap_or("udp"),
+        }
     }
 }
 
