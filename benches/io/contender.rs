@@ -6,6 +6,7 @@ use crate::usage::{self, Deferred};
 use mixline::clock::Nanos;
 use mixline::io::{BATCH, Port};
 use mixline::sphinx::Geometry;
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -141,17 +142,24 @@ impl<P: Port, K> Forward for Forwarder<P, K> {
         });
         let datagrams = datagrams.chunks_exact(port.datagram_bytes());
         for (source, datagram) in sources.iter().zip(datagrams) {
-            let sent = port.send(|frame| {
-                frame.copy_from_slice(datagram);
-                Ok::<_, std::convert::Infallible>(*source)
-            });
-            assert!(sent.is_ok(), "a turn is smaller than what a port holds");
+            while port.send(|frame| write(frame, datagram, *source)).is_err() {
+                port.flush();
+            }
         }
+        // What a port leaves queued belongs to this round.
         port.flush();
+        while port.queued() > 0 {
+            port.flush();
+        }
         count
     }
 
     fn story(&self) -> String {
         format!("{:?}", self.port.counters())
     }
+}
+
+fn write(frame: &mut [u8], datagram: &[u8], to: SocketAddr) -> Result<SocketAddr, Infallible> {
+    frame.copy_from_slice(datagram);
+    Ok(to)
 }

@@ -83,7 +83,8 @@ pub(crate) fn interface(name: &str) -> io::Result<u32> {
 fn unshare() -> io::Result<File> {
     // SAFETY: no memory is involved.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-        return Err(io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        return Err(io::Error::other(format!("cannot make a network namespace: {error}; be root")));
     }
     File::open("/proc/thread-self/ns/net")
 }
