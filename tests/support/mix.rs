@@ -158,11 +158,17 @@ impl World {
             let came = wait(both, |_| self.received() >= before + some.len() as f64);
             assert!(came, "{} packets come", some.len());
         }
+        self.empty(both);
+        take_all(&mut both[1]);
+    }
+
+    /// Waits until what has come to the node under test has left.
+    #[track_caller]
+    pub(crate) fn empty(&self, both: &mut [Neighbour; 2]) {
         // Who is healthy has ended the turn in which the last packet came.
         let is_empty =
             || self.ask("/healthz").0 == 200 && self.metric("mixline_pool_packets") == 0.0;
         assert!(wait(both, |_| is_empty()), "what came leaves");
-        take_all(&mut both[1]);
     }
 
     /// Waits until what has come to the node under test has left it, whatever that was.
