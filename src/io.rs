@@ -59,6 +59,13 @@ pub trait Port {
     /// What happened so far.
     fn counters(&self) -> &PortCounters;
 
+    /// Asks the kernel for what else it has counted, and returns how many frames of the memory that
+    /// is shared with it are missing: neither free nor in a ring, though nothing is on its way. For
+    /// the end of a port's life.
+    fn audit(&mut self) -> u64 {
+        0
+    }
+
     /// What to sleep on until something arrives, if there is such a thing ([`wake::Sleeper`]).
     fn fd(&self) -> Option<RawFd>;
 }

@@ -200,6 +200,11 @@ impl<P: Port> Worker<P> {
         &self.port
     }
 
+    /// The port of a worker that has ended.
+    pub fn into_port(self) -> P {
+        self.port
+    }
+
     /// Ends the worker: whatever is still mixed is dropped and counted, every slot goes home.
     pub fn stop(&mut self) {
         let Worker { pool, slots, counts, rings, number, .. } = self;

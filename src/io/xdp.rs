@@ -162,6 +162,16 @@ impl XdpPort {
         self.queues.iter().map(|queue| (queue.place().queue, queue.as_fd()))
     }
 
+    /// Where the program runs and who copies; `None` without a queue.
+    pub fn kind(&self) -> Option<&'static str> {
+        let first = self.queues.first()?;
+        Some(match (self.options.mode, first.is_zero_copy()) {
+            (Mode::Generic, _) => "xdp generic",
+            (_, true) => "xdp native zero-copy",
+            (_, false) => "xdp native copy",
+        })
+    }
+
     /// Where the frames of each queue are.
     pub fn balances(&self) -> impl Iterator<Item = Balance> {
         self.queues.iter().map(Queue::balance)
@@ -305,6 +315,11 @@ impl Port for XdpPort {
 
     fn counters(&self) -> &PortCounters {
         &self.counters
+    }
+
+    fn audit(&mut self) -> u64 {
+        self.read_statistics();
+        self.queues.iter().map(|queue| queue.balance().missing(queue.is_zero_copy())).sum()
     }
 
     fn fd(&self) -> Option<RawFd> {

@@ -234,6 +234,18 @@ impl<'a> Plan<'a> {
     }
 }
 
+impl Ports {
+    /// What they are, for totals.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Ports::Udp(_) => "udp",
+            Ports::Uring(_) => "uring",
+            // A worker for which there was no queue has a port that is none.
+            Ports::Xdp(ports, _) => ports.iter().find_map(XdpPort::kind).unwrap_or("udp"),
+        }
+    }
+}
+
 impl fmt::Display for Ports {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn each<P: fmt::Display>(out: &mut fmt::Formatter<'_>, ports: &[P]) -> fmt::Result {

@@ -12,6 +12,7 @@ use super::monitor::{Listener, Monitor};
 use super::notify::Notifier;
 use super::ports::{Plan, Ports};
 use super::service::Service;
+use super::totals::PortTotals;
 use super::{
     Identity, InForce, ListedNode, Member, Membering, Node, NodeError, Options, Standing, Start,
     Totals, Wakers, assemble,
@@ -102,7 +103,8 @@ pub fn run(
     let ports = Plan::new(identity, options, faces.address).open()?;
     privileges::drop_all()?;
     tracing::info!("{ports}");
-    let run = Run { identity, options, member, stop, notifier, listener };
+    let kind = ports.kind();
+    let run = Run { identity, options, member, stop, notifier, listener, kind };
     match ports {
         Ports::Udp(ports) => run.over(ports, None),
         Ports::Uring(ports) => run.over(ports, None),
@@ -123,6 +125,8 @@ struct Run<'a> {
     stop: &'a Stop,
     notifier: Notifier,
     listener: Option<Listener>,
+    /// What the ports are.
+    kind: &'static str,
 }
 
 impl Run<'_> {
@@ -131,7 +135,7 @@ impl Run<'_> {
         ports: Vec<P>,
         door: Option<Door>,
     ) -> Result<Option<Totals>, NodeError> {
-        let Run { identity, options, member, stop, notifier, listener } = self;
+        let Run { identity, options, member, stop, notifier, listener, kind } = self;
         let (mut control_sleeper, control_waker) = wake::pair()?;
         let pairs = (0..options.workers).map(|_| wake::pair()).collect::<Result<Vec<_>, _>>()?;
         let (sleepers, workers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
@@ -170,9 +174,11 @@ impl Run<'_> {
             monitor.stop();
         }
         served?;
-        let ports: Vec<_> = workers.iter().map(|worker| *worker.port().counters()).collect();
-        let geometry = identity.consensus.geometry();
-        let totals = || Totals::of_node(geometry, &ports, &counts, &service.control);
+        let totals = || {
+            let mut ports: Vec<_> = workers.into_iter().map(Worker::into_port).collect();
+            let ports = PortTotals::of(kind, &mut ports);
+            Totals::of_node(identity.consensus.geometry(), ports, &counts, &service.control)
+        };
         Ok((options.lab && !standing.is_lab_over()).then(totals))
     }
 }

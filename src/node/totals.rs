@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::control::Control;
-use crate::io::PortCounters;
+use crate::io::{Port, PortCounters};
 use crate::sphinx::Geometry;
 use crate::worker::Counts;
 use crate::worker::drops::Reason;
+
+/// How often ports whose frames are not all there are asked again, and how long after.
+const AUDITS_MAX: u32 = 50;
+const AUDIT_GAP: Duration = Duration::from_millis(2);
 
 /// The sums over all workers of a node, or over all nodes of a demo.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,26 +44,54 @@ pub struct Totals {
     pub drops: BTreeMap<String, u64>,
     /// The tier of the cryptographic kernels.
     pub crypto: String,
-    /// The kind of port.
+    /// Frames of packet memory that ports could not account for at the end.
+    pub frames_missing: u64,
+    /// The kind of port; the kinds, where nodes have different ones.
     pub port: String,
+}
+
+/// What the ports of a node say at its end.
+pub(super) struct PortTotals {
+    kind: &'static str,
+    counters: PortCounters,
+    frames_missing: u64,
+}
+
+impl PortTotals {
+    /// Of ports that nobody uses any more.
+    pub(super) fn of<P: Port>(kind: &'static str, ports: &mut [P]) -> Self {
+        let mut audit = || ports.iter_mut().map(Port::audit).sum::<u64>();
+        let mut frames_missing = audit();
+        // What was sent a moment ago may be on its way still.
+        for _ in 0..AUDITS_MAX {
+            if frames_missing == 0 {
+                break;
+            }
+            thread::sleep(AUDIT_GAP);
+            frames_missing = audit();
+        }
+        let none = PortCounters::default();
+        let counters = ports.iter().fold(none, |sum, port| sum + *port.counters());
+        PortTotals { kind, counters, frames_missing }
+    }
 }
 
 impl Totals {
     /// What one node counted.
-    pub fn of_node(
+    pub(super) fn of_node(
         geometry: Geometry,
-        ports: &[PortCounters],
+        ports: PortTotals,
         workers: &[Arc<Counts>],
         control: &Control,
     ) -> Self {
-        let over_ports = |of: fn(&PortCounters) -> u64| ports.iter().map(of).sum();
+        let PortTotals { kind, counters, frames_missing } = ports;
         let over_workers = |of: fn(&Counts) -> u64| workers.iter().map(|counts| of(counts)).sum();
         let mut totals = Totals {
-            datagrams_sent: over_ports(|port| port.sent),
-            datagrams_received: over_ports(|port| port.received),
+            datagrams_sent: counters.sent,
+            datagrams_received: counters.received,
             datagram_bytes: geometry.datagram_bytes(),
-            datagrams_of_other_size: over_ports(|port| port.wrong_length),
-            kernel_dropped: over_ports(|port| port.kernel_dropped),
+            datagrams_of_other_size: counters.wrong_length,
+            kernel_dropped: counters.kernel_dropped,
             packets_in: over_workers(|counts| counts.packets_in.value()),
             packets_out: over_workers(|counts| counts.packets_out.value()),
             stored: control.gateway_counts().stored.value(),
@@ -65,7 +99,8 @@ impl Totals {
             loops_back: control.loop_counts().returned,
             drops: BTreeMap::new(),
             crypto: crate::crypto::tier::Tier::chosen().name().as_str().to_owned(),
-            port: "udp".to_owned(),
+            frames_missing,
+            port: kind.to_owned(),
         };
         for reason in Reason::all() {
             let dropped: u64 = workers.iter().map(|counts| counts.drops.of(reason)).sum();
@@ -95,7 +130,12 @@ impl Totals {
         self.loops_back += other.loops_back;
         self.datagram_bytes = other.datagram_bytes;
         self.crypto.clone_from(&other.crypto);
-        self.port.clone_from(&other.port);
+        self.frames_missing += other.frames_missing;
+        if self.port.is_empty() {
+            self.port.clone_from(&other.port);
+        } else if !self.port.split(", ").any(|kind| kind == other.port) {
+            self.port = format!("{}, {}", self.port, other.port);
+        }
         for (why, count) in &other.drops {
             *self.drops.entry(why.clone()).or_default() += count;
         }

@@ -6,13 +6,13 @@
 #![allow(unsafe_code)]
 
 use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd as _;
-use std::process::{self, Command};
+use std::process::Command;
 use std::thread;
 
+use mixline::host;
 use mixline::wire::Mac;
 
 /// What is missing fails a test where this is set, as in `.ci/run`.
@@ -30,7 +30,7 @@ pub(crate) fn is_possible(name: &str) -> bool {
 }
 
 fn look() -> Result<(), String> {
-    if mixline::host::user() != 0 {
+    if host::user() != 0 {
         return Err("it needs root: for network namespaces, bpf and AF_XDP".into());
     }
     let tried = Command::new("ip").arg("-V").output();
@@ -40,20 +40,12 @@ fn look() -> Result<(), String> {
 }
 
 /// A network namespace.
-pub(crate) struct Namespace(File);
+pub(crate) struct Namespace(pub(crate) host::namespace::Namespace);
 
 impl Namespace {
     /// A new one, whose loopback is up.
     pub(crate) fn new() -> io::Result<Self> {
-        let made = thread::spawn(|| {
-            // SAFETY: no memory is involved; only this thread gets another network.
-            let status = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-            if status != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            File::open("/proc/thread-self/ns/net")
-        });
-        let namespace = Namespace(made.join().expect("it does not panic")?);
+        let namespace = Namespace(host::namespace::Namespace::new()?);
         namespace.enter(|| {
             // Some machines disable it for every new namespace.
             let _ = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "0");
@@ -65,20 +57,13 @@ impl Namespace {
     /// Runs `work` on a thread of this namespace; what it opens stays in it.
     pub(crate) fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         let inside = || {
-            // SAFETY: no memory is involved; only this thread gets another network.
-            let status = unsafe { libc::setns(self.0.as_raw_fd(), libc::CLONE_NEWNET) };
-            assert_eq!(status, 0, "setns: {}", io::Error::last_os_error());
+            self.0.enter().expect("it is ours");
             work()
         };
         thread::scope(|scope| match scope.spawn(inside).join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         })
-    }
-
-    /// Where `ip` finds it.
-    fn path(&self) -> String {
-        format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd())
     }
 }
 
@@ -122,7 +107,8 @@ pub(crate) fn namespace() -> Namespace {
 /// A wire from the interface of `near` to one of another namespace.
 pub(crate) fn wire(near: &Namespace, (far, name): (&Namespace, &str), queues: u32) {
     let ends = format!("numrxqueues {queues} numtxqueues {queues}");
-    let far = far.path();
+    let far = far.0.path();
+    let far = far.display();
     near.enter(|| {
         ip(&format!("link add {INTERFACE} {ends} type veth peer name {name} {ends} netns {far}"));
     });

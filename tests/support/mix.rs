@@ -3,26 +3,29 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use mixline::clock::{self, Nanos};
-use mixline::config::NodeFile;
+use mixline::config::{NodeFile, PortMode};
 use mixline::crypto::random::Rng;
+use mixline::crypto::tier::Tier;
 use mixline::host;
+use mixline::host::namespace::Namespace;
 use mixline::network::{self, Summary};
 use mixline::node::load_consensus;
 use mixline::pki::{Consensus, Rate, Rates};
 use mixline::route;
-use mixline::sphinx::{self, Destination, Identifier, Itinerary, RouteHop, Version};
+use mixline::sphinx::{self, Destination, Identifier, Itinerary, Order, RouteHop, Version};
 
 use crate::neighbour::Neighbour;
 
 /// How long something may take that must come.
-const PATIENCE: Nanos = Nanos::from_secs(30);
+pub(crate) const PATIENCE: Nanos = Nanos::from_secs(30);
 /// What the packets wait in the mix: so long that a kill finds many inside.
 pub(crate) const DELAY: Nanos = Nanos::from_millis(20);
 
@@ -30,8 +33,11 @@ pub(crate) const DELAY: Nanos = Nanos::from_millis(20);
 /// and two more that they never reach.
 pub(crate) type Route = [&'static str; 5];
 
+/// Packets that are built together: more make it no faster.
+const BUILT_TOGETHER: usize = 64;
+
 /// Through a mix of the first layer.
-const THROUGH_MIX: Route = ["gateway-1", "mix-1-1", "mix-2-1", "mix-3-1", "gateway-2"];
+pub(crate) const THROUGH_MIX: Route = ["gateway-1", "mix-1-1", "mix-2-1", "mix-3-1", "gateway-2"];
 /// Through a gateway, from the last layer into the first.
 pub(crate) const THROUGH_GATEWAY: Route = ["mix-3-1", "gateway-1", "mix-1-1", "mix-2-1", "mix-3-1"];
 
@@ -43,7 +49,18 @@ pub(crate) struct World {
     /// What packets wait in the mix.
     pub(crate) delay: Nanos,
     path: Route,
+    host: Option<Namespace>,
     rng: Rng,
+}
+
+/// Where a network is.
+pub(crate) struct Site {
+    /// The address before that of its first node.
+    pub(crate) addresses: Ipv4Addr,
+    /// How packets come to its nodes.
+    pub(crate) port_mode: PortMode,
+    /// Where the node under test is, if not beside the test.
+    pub(crate) host: Option<Namespace>,
 }
 
 impl World {
@@ -53,6 +70,15 @@ impl World {
     }
 
     pub(crate) fn on(path: Route, name: &str, subnet: u8) -> Self {
+        // Another process that runs the same test has others.
+        let addresses = [127, 10 + subnet, std::process::id().to_be_bytes()[3], 0].into();
+        let site = Site { addresses, port_mode: PortMode::Auto, host: None };
+        Self::at(site, path, name, subnet)
+    }
+
+    /// What has the same `seed` has the same keys.
+    pub(crate) fn at(site: Site, path: Route, name: &str, seed: u8) -> Self {
+        let Site { addresses, port_mode, host } = site;
         let folder = Path::new("/dev/shm").join(format!("mixline-{name}-{}", std::process::id()));
         fs::create_dir(&folder).expect("shared memory to work in");
         // Nothing but the test's own packets: a loop would be one more at the neighbour behind.
@@ -63,15 +89,15 @@ impl World {
             ..Rates::default()
         };
         let options = network::Options {
-            // Another process that runs the same test has others.
-            addresses: [127, 10 + subnet, std::process::id().to_be_bytes()[3], 0].into(),
+            addresses,
+            port_mode,
             rates,
             ..network::Options::new(folder.join("network"))
         };
-        let mut rng = Rng::from_seed([subnet; 32]);
+        let mut rng = Rng::from_seed([seed; 32]);
         let summary = network::init(&options, &mut rng, clock::wall()).expect("a network");
         let consensus = load_consensus(&summary.anchor, &summary.consensus).expect("it is valid");
-        World { folder, summary, consensus: Arc::new(consensus), delay: DELAY, path, rng }
+        World { folder, summary, consensus: Arc::new(consensus), delay: DELAY, path, host, rng }
     }
 
     pub(crate) fn config(&self, node: &str) -> PathBuf {
@@ -95,7 +121,24 @@ impl World {
 
     /// Status and text of what the node under test answers to a request for `path`.
     pub(crate) fn ask(&self, path: &str) -> (u16, String) {
-        ask(self.metrics_address(), path)
+        let address = self.metrics_address();
+        let Some(host) = &self.host else { return ask(address, path) };
+        let inside = || {
+            host.enter().expect("it is ours");
+            ask(address, path)
+        };
+        thread::scope(|scope| scope.spawn(inside).join()).expect("an answer")
+    }
+
+    /// What `command` prints where the node under test is.
+    pub(crate) fn output(&self, mut command: Command) -> String {
+        if let Some(host) = &self.host {
+            host.place(&mut command);
+        }
+        let output = command.output().expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// What the node under test says now of a metric without labels.
@@ -149,15 +192,18 @@ impl World {
 
     /// Starts the node under test.
     pub(crate) fn start(&self) -> Mix {
-        let child = Command::new(env!("CARGO_BIN_EXE_mixline"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mixline"));
+        command
             .args(["run", "--die-with-parent"])
             .arg(self.config(self.path[1]))
             .env("RUNTIME_DIRECTORY", &self.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        Mix(child.expect("the program starts"))
+            .stderr(Stdio::piped());
+        if let Some(host) = &self.host {
+            host.place(&mut command);
+        }
+        Mix(command.spawn().expect("the program starts"))
     }
 
     /// The nodes before and behind the mix, linked to it: packets pass.
@@ -186,30 +232,48 @@ impl World {
 
     /// A new packet over the node under test and the neighbour behind it.
     pub(crate) fn packet(&mut self) -> Vec<u8> {
-        let route: Vec<RouteHop> = self.path[1..]
-            .iter()
-            .map(|name| {
-                let node = self.consensus.node_named(name).expect("it is listed");
-                let public_key = *node.mix_public(1).expect("it has a key");
-                RouteHop { address: node.id().0, public_key, delay_ns: self.delay.0 }
-            })
-            .collect();
-        let itinerary = Itinerary {
-            route: &route,
-            destination: Destination::default(),
-            identifier: Identifier::default(),
-            version: Version::SingleSeed,
-        };
-        let geometry = self.consensus.geometry();
-        let mut frame = vec![0; geometry.frame_bytes()];
-        let packet = &mut frame[..geometry.packet_bytes()];
-        sphinx::build(b"once", &itinerary, &mut self.rng, packet).expect("a good route");
-        frame[geometry.packet_bytes()] = route::epoch_byte(1);
-        frame
+        self.packets(1).remove(0)
     }
 
     pub(crate) fn packets(&mut self, count: usize) -> Vec<Vec<u8>> {
-        (0..count).map(|_| self.packet()).collect()
+        self.along(&vec![self.route(); count])
+    }
+
+    /// The way of such packets.
+    pub(crate) fn route(&self) -> Vec<RouteHop> {
+        let hop = |name: &&str| {
+            let node = self.consensus.node_named(name).expect("it is listed");
+            let public_key = *node.mix_public(1).expect("it has a key");
+            RouteHop { address: node.id().0, public_key, delay_ns: self.delay.0 }
+        };
+        self.path[1..].iter().map(hop).collect()
+    }
+
+    /// New packets, one along each route.
+    pub(crate) fn along(&mut self, routes: &[Vec<RouteHop>]) -> Vec<Vec<u8>> {
+        let geometry = self.consensus.geometry();
+        let mut frames = vec![vec![0; geometry.frame_bytes()]; routes.len()];
+        let together = frames.chunks_mut(BUILT_TOGETHER).zip(routes.chunks(BUILT_TOGETHER));
+        for (frames, routes) in together {
+            let mut orders = Vec::with_capacity(frames.len());
+            for (frame, route) in frames.iter_mut().zip(routes) {
+                let (packet, tail) = frame.split_at_mut(geometry.packet_bytes());
+                tail[0] = route::epoch_byte(1);
+                orders.push(Order { message: b"once", itinerary: itinerary(route), packet });
+            }
+            let built = sphinx::build_each(Tier::chosen(), &mut orders, &mut self.rng);
+            assert!(built.iter().all(Result::is_ok), "a good route");
+        }
+        frames
+    }
+}
+
+fn itinerary(route: &[RouteHop]) -> Itinerary<'_> {
+    Itinerary {
+        route,
+        destination: Destination::default(),
+        identifier: Identifier::default(),
+        version: Version::SingleSeed,
     }
 }
 
