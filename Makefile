@@ -1,10 +1,17 @@
 # `make test` and `make demo` are each enough on a fresh Debian 12 with rustup.
 
-.PHONY: test soak demo bench bench-io figures audit fuzz needs
+.PHONY: test soak demo demo-xdp bench bench-io figures audit fuzz needs
 .NOTPARALLEL:
 
 # rustup's place, for a shell that was opened before it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Behind sudo: whoever called it has rustup, and owns what is built.
+ifneq ($(filter-out root,$(SUDO_USER)),)
+OWNER_HOME := $(shell getent passwd $(SUDO_USER) | cut -d: -f6)
+export PATH := $(PATH):$(OWNER_HOME)/.cargo/bin
+AS_OWNER := runuser -u $(SUDO_USER) -- env HOME=$(OWNER_HOME)
+endif
 
 # What the build needs of the system: a C compiler, for aws-lc, libbpf and linking, what libbpf
 # asks for, and a compiler that knows BPF, for the XDP program.
@@ -29,6 +36,12 @@ soak: needs
 
 demo: needs
 	@cargo run --release --locked --quiet -- demo
+
+# The same past the kernel's network stack, as root: sudo make demo-xdp
+demo-xdp: PACKAGES += iproute2
+demo-xdp: needs
+	@$(AS_OWNER) cargo build --release --locked --quiet
+	@target/release/mixline demo --xdp
 
 # Ours beside other implementations, in one process: docs/performance.md says how. What is
 # measured, and for how long, as in `make bench BENCH="hop_1024 --seconds 5"`.

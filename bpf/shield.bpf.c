@@ -99,12 +99,19 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+/*
+ * Headers at places that are the same in every frame are read there. What is behind a header of
+ * varying length is copied by the kernel: to compute where it is, or how far from the end, with
+ * addresses would take one more privilege, CAP_PERFMON. Honest nodes send no such header.
+ */
+
 /* A datagram in a frame, and how it is wrapped. */
 struct datagram {
 	struct shield_endpoint source;
 	struct shield_endpoint destination;
-	/* What is left of the frame, what IP carries, what UDP says: headers of UDP included. */
-	__u64 frame_bytes;
+	/* Where UDP begins in the frame. */
+	__u32 udp_at;
+	/* What IP carries, what UDP says: headers of UDP included. */
 	__u32 ip_bytes;
 	__u32 udp_bytes;
 	bool fragment;
@@ -128,26 +135,41 @@ static __always_inline bool same(const struct shield_address *a,
 	       a->words[2] == b->words[2] && a->words[3] == b->words[3];
 }
 
-/* Whether there is a whole header of UDP, in the frame and in IP. */
-static __always_inline bool read_udp(struct datagram *datagram, void *at, void *end)
+/* Whether IP has room for a whole header of UDP; what that says, if so. */
+static __always_inline bool read_udp(struct datagram *datagram, const struct udphdr *udp)
 {
-	struct udphdr *udp = at;
-
-	if ((void *)(udp + 1) > end || datagram->ip_bytes < sizeof(*udp))
+	if (datagram->ip_bytes < sizeof(*udp))
 		return false;
 	datagram->source.port = udp->source;
 	datagram->destination.port = udp->dest;
-	datagram->frame_bytes = end - at;
 	datagram->udp_bytes = bpf_ntohs(udp->len);
 	return true;
 }
 
-static __always_inline bool read_ipv4(struct datagram *datagram, void *at, void *end)
+static __always_inline bool read_udp_in_place(struct datagram *datagram, struct xdp_md *frame,
+					      const struct udphdr *udp)
+{
+	if ((void *)(udp + 1) > (void *)(long)frame->data_end)
+		return false;
+	return read_udp(datagram, udp);
+}
+
+static __always_inline bool read_udp_by_copy(struct datagram *datagram, struct xdp_md *frame)
+{
+	struct udphdr udp;
+
+	if (bpf_xdp_load_bytes(frame, datagram->udp_at, &udp, sizeof(udp)))
+		return false;
+	return read_udp(datagram, &udp);
+}
+
+/* `at` is where IP begins, in memory; `datagram->udp_at`, in the frame. */
+static __always_inline bool read_ipv4(struct datagram *datagram, struct xdp_md *frame, void *at)
 {
 	struct iphdr *ip = at;
 	__u32 header_bytes, total_bytes;
 
-	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
+	if ((void *)(ip + 1) > (void *)(long)frame->data_end || ip->version != 4 || ip->ihl < 5)
 		return false;
 	/* Later fragments have no port. Without the first, which is dropped, nobody gets them. */
 	if (ip->protocol != IPPROTO_UDP || ip->frag_off & bpf_htons(IPV4_OFFSET))
@@ -156,78 +178,91 @@ static __always_inline bool read_ipv4(struct datagram *datagram, void *at, void 
 	total_bytes = bpf_ntohs(ip->tot_len);
 	if (total_bytes < header_bytes)
 		return false;
+	datagram->udp_at += header_bytes;
 	datagram->ip_bytes = total_bytes - header_bytes;
 	datagram->fragment = ip->frag_off & bpf_htons(IPV4_FRAGMENT);
 	datagram->options = ip->ihl > 5;
 	datagram->source.address = mapped(ip->saddr);
 	datagram->destination.address = mapped(ip->daddr);
-	return read_udp(datagram, at + header_bytes, end);
+	if (datagram->options)
+		return read_udp_by_copy(datagram, frame);
+	return read_udp_in_place(datagram, frame, (void *)(ip + 1));
 }
 
-static __always_inline bool read_ipv6(struct datagram *datagram, void *at, void *end)
+/* The headers behind which Linux finds a datagram without IPsec. */
+static __always_inline bool skip_extensions(struct datagram *datagram, struct xdp_md *frame,
+					    __u8 next)
+{
+	for (int i = 0; i < EXTENSIONS_MAX; i++) {
+		/* Type of the next, length in eights behind the first; or reserved and an offset. */
+		struct { __u8 next, eights; __be16 offset; __u32 rest; } extension;
+		__u32 bytes = sizeof(extension);
+
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING &&
+		    next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+			break;
+		if (bpf_xdp_load_bytes(frame, datagram->udp_at, &extension, sizeof(extension)))
+			return false;
+		if (next == IPPROTO_FRAGMENT) {
+			if (extension.offset & bpf_htons(IPV6_OFFSET))
+				return false;
+			datagram->fragment = true;
+		} else {
+			bytes += extension.eights * 8;
+		}
+		if (datagram->ip_bytes < bytes)
+			return false;
+		datagram->udp_at += bytes;
+		datagram->ip_bytes -= bytes;
+		datagram->options = true;
+		next = extension.next;
+	}
+	return next == IPPROTO_UDP;
+}
+
+/* The same of IPv6. */
+static __always_inline bool read_ipv6(struct datagram *datagram, struct xdp_md *frame, void *at)
 {
 	struct ipv6hdr *ip = at;
-	__u8 next;
 
-	if ((void *)(ip + 1) > end || ip->version != 6)
+	if ((void *)(ip + 1) > (void *)(long)frame->data_end || ip->version != 6)
 		return false;
+	datagram->udp_at += sizeof(*ip);
 	datagram->ip_bytes = bpf_ntohs(ip->payload_len);
 	__builtin_memcpy(&datagram->source.address, &ip->saddr, sizeof(ip->saddr));
 	__builtin_memcpy(&datagram->destination.address, &ip->daddr, sizeof(ip->daddr));
 	/* A form for sockets, not for the wire; here it would look like IPv4. */
 	if (is_ipv4(&datagram->destination.address))
 		return false;
-	next = ip->nexthdr;
-	at = ip + 1;
-	/* The headers behind which Linux finds a datagram without IPsec. */
-	for (int i = 0; i < EXTENSIONS_MAX; i++) {
-		/* Type of the next, length in eights behind the first; or reserved and an offset. */
-		struct { __u8 next, eights; __be16 offset; __u32 rest; } *extension = at;
-		__u32 bytes = 8;
-
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING &&
-		    next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
-			break;
-		if ((void *)(extension + 1) > end)
-			return false;
-		if (next == IPPROTO_FRAGMENT) {
-			if (extension->offset & bpf_htons(IPV6_OFFSET))
-				return false;
-			datagram->fragment = true;
-		} else {
-			bytes += extension->eights * 8;
-		}
-		if (datagram->ip_bytes < bytes)
-			return false;
-		datagram->ip_bytes -= bytes;
-		datagram->options = true;
-		next = extension->next;
-		at += bytes;
-	}
-	return next == IPPROTO_UDP && read_udp(datagram, at, end);
+	if (ip->nexthdr == IPPROTO_UDP)
+		return read_udp_in_place(datagram, frame, (void *)(ip + 1));
+	return skip_extensions(datagram, frame, ip->nexthdr) && read_udp_by_copy(datagram, frame);
 }
 
 /* Finds a datagram with the beginning of its UDP, behind at most one VLAN tag. */
-static __always_inline bool read(struct datagram *datagram, void *at, void *end)
+static __always_inline bool read(struct datagram *datagram, struct xdp_md *frame)
 {
-	struct ethhdr *ethernet = at;
+	void *end = (void *)(long)frame->data_end;
+	struct ethhdr *ethernet = (void *)(long)frame->data;
 	struct { __be16 tag, type; } *vlan = (void *)(ethernet + 1);
+	void *at = ethernet + 1;
 	__be16 type;
 
 	if ((void *)(ethernet + 1) > end)
 		return false;
 	type = ethernet->h_proto;
-	at = ethernet + 1;
+	datagram->udp_at = sizeof(*ethernet);
 	if (type == bpf_htons(ETH_P_8021Q)) {
 		if ((void *)(vlan + 1) > end)
 			return false;
 		type = vlan->type;
+		datagram->udp_at += sizeof(*vlan);
 		at = vlan + 1;
 	}
 	if (type == bpf_htons(ETH_P_IP))
-		return read_ipv4(datagram, at, end);
+		return read_ipv4(datagram, frame, at);
 	if (type == bpf_htons(ETH_P_IPV6))
-		return read_ipv6(datagram, at, end);
+		return read_ipv6(datagram, frame, at);
 	return false;
 }
 
@@ -238,12 +273,14 @@ static __always_inline bool read(struct datagram *datagram, void *at, void *end)
 static __always_inline bool is_for_node(const struct datagram *datagram)
 {
 	const struct shield_endpoint *destination = &datagram->destination;
+	/* Both are read: an address that depends on the frame would take CAP_PERFMON. */
+	bool any_ipv4 = settings.any_ipv4, any_ipv6 = settings.any_ipv6;
 
 	if (destination->port != settings.node.port)
 		return false;
 	if (same(&destination->address, &settings.node.address))
 		return true;
-	return is_ipv4(&destination->address) ? settings.any_ipv4 : settings.any_ipv6;
+	return is_ipv4(&destination->address) ? any_ipv4 : any_ipv6;
 }
 
 /*
@@ -339,7 +376,8 @@ static __always_inline enum shield_reason judge_stranger(const struct shield_add
 }
 
 /* What needs no table comes first. */
-static __always_inline enum shield_reason judge(const struct datagram *datagram)
+static __always_inline enum shield_reason judge(const struct datagram *datagram,
+						struct xdp_md *frame)
 {
 	bool ipv4 = is_ipv4(&datagram->destination.address);
 
@@ -349,7 +387,7 @@ static __always_inline enum shield_reason judge(const struct datagram *datagram)
 		return SHIELD_OPTIONS;
 	/* Behind IP there may be padding of ethernet, behind UDP nothing. */
 	if (datagram->ip_bytes != datagram->udp_bytes ||
-	    datagram->ip_bytes > datagram->frame_bytes)
+	    datagram->udp_at + datagram->ip_bytes > bpf_xdp_get_buff_len(frame))
 		return SHIELD_LENGTHS;
 	if (datagram->udp_bytes < sizeof(struct udphdr) + settings.datagram_bytes)
 		return SHIELD_SHORT;
@@ -388,9 +426,8 @@ int shield(struct xdp_md *frame)
 	struct datagram datagram = {};
 	enum shield_reason reason = SHIELD_FOREIGN;
 
-	if (read(&datagram, (void *)(long)frame->data, (void *)(long)frame->data_end) &&
-	    is_for_node(&datagram))
-		reason = judge(&datagram);
+	if (read(&datagram, frame) && is_for_node(&datagram))
+		reason = judge(&datagram, frame);
 	count(reason);
 	switch (reason) {
 	case SHIELD_FOREIGN:

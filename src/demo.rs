@@ -109,7 +109,10 @@ pub enum DemoError {
         port: u16,
     },
     /// No network for a node.
-    #[error("cannot make network namespaces: {0}: run `mixline demo --xdp` as root")]
+    #[error(
+        "cannot make network namespaces: {0}: that takes CAP_SYS_ADMIN, and AF_XDP in them CAP_BPF, \
+         CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK: run `mixline demo --xdp` as root"
+    )]
     Namespace(std::io::Error),
     /// No interfaces in it.
     #[error("cannot connect the nodes' networks: {step}: {said}")]
@@ -139,21 +142,23 @@ pub fn run(options: Options, interrupt: &Interrupt) -> Result<Report, DemoError>
     let traffic = Traffic::run(&mut network, options.messages, interrupt, &progress)?;
     let elapsed = clock::now() - started;
     if options.keep {
-        stay(&network, interrupt, options.json);
+        stay(&mut network, interrupt, options.json)?;
     }
     let totals = network.finish();
     Ok(Report::new(&traffic, &totals, elapsed, options))
 }
 
 /// Leaves the network running until Ctrl-C.
-fn stay(network: &Network, interrupt: &Interrupt, json: bool) {
+fn stay(network: &mut Network, interrupt: &Interrupt, json: bool) -> Result<(), DemoError> {
     if !json {
         // Nobody may be reading: that is no reason to stop.
         let _ = writeln!(std::io::stderr(), "{}", network.how_to_use());
     }
     while !interrupt.load(Ordering::Relaxed) {
+        network.check_processes()?;
         std::thread::sleep(Duration::from_millis(100));
     }
+    Ok(())
 }
 
 /// Returns an error once Ctrl-C was pressed.

@@ -1,77 +1,19 @@
 //! The program as people use it: commands, errors, exit statuses, processes that end.
 
+#[allow(dead_code, reason = "each test uses its part of it")]
+#[path = "support/processes.rs"]
+mod processes;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use mixline::crypto::tier::{self, Tier};
 use mixline::host;
-
-/// How long a process may take to do what it must.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A folder of this test, removed at its end; in memory, so that replay tables can lie in it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let path = base.join(format!("mixline-{name}-{}", std::process::id()));
-        fs::create_dir(&path).expect("a new folder can be made");
-        Folder(path)
-    }
-
-    /// The program, which leaves nothing outside of this folder.
-    fn mixline(&self) -> Command {
-        let mut command = mixline();
-        command.env("RUNTIME_DIRECTORY", &self.0);
-        command
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A process of this test, killed at its end.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    fn ends_within(&mut self, patience: Duration) -> Option<std::process::ExitStatus> {
-        let end = now() + patience;
-        while now() < end {
-            if let Ok(Some(status)) = self.0.try_wait() {
-                return Some(status);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        None
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test of real processes in real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-fn mixline() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mixline"));
-    command.stdin(Stdio::null());
-    command
-}
+use processes::{Demo, Folder, PATIENCE, Process, is_alive, mixline, now, within};
 
 fn run(arguments: &[&str]) -> Output {
     mixline().args(arguments).output().expect("the program starts")
@@ -326,27 +268,10 @@ fn a_message_written_by_hand_is_read_by_hand() {
     assert!(receiver.ends_within(PATIENCE).expect("it ends").success());
 }
 
-/// A demo in `folder` whose network stands, its messages delivered, and its node processes.
-fn standing_demo(folder: &Folder) -> (Process, Vec<u32>) {
-    let child = folder
-        .mixline()
-        .args(["demo", "--keep", "--messages", "5"])
-        .env("TMPDIR", &folder.0)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut demo = Process(child);
-    let mut log = BufReader::new(demo.0.stderr.take().expect("it is piped")).lines();
-    let mut said = Vec::new();
-    let stands = log.by_ref().map_while(Result::ok).any(|line| {
-        said.push(line);
-        said.last().is_some_and(|line| line.contains("until Ctrl-C"))
-    });
-    assert!(stands, "the network comes up: {said:?}");
-    // It has more to say, and would not survive that nobody hears it.
-    std::thread::spawn(move || log.for_each(drop));
-    let children = children_of(demo.0.id());
+/// A demo in `folder` whose network stands, and its processes.
+fn standing_demo(folder: &Folder) -> (Demo, Vec<u32>) {
+    let demo = Demo::stand(&mut Demo::command(folder, &["--messages", "5"]));
+    let children = demo.children();
     assert!(children.len() >= 8, "{children:?}");
     (demo, children)
 }
@@ -354,9 +279,9 @@ fn standing_demo(folder: &Folder) -> (Process, Vec<u32>) {
 #[test]
 fn a_demo_that_is_interrupted_leaves_nothing_behind() {
     let folder = Folder::new("interrupted");
-    let (mut demo, children) = standing_demo(&folder);
-    host::terminate(demo.0.id());
-    assert!(demo.ends_within(PATIENCE).is_some_and(|status| status.success()), "it ends well");
+    let (demo, children) = standing_demo(&folder);
+    host::terminate(demo.process.0.id());
+    assert!(demo.end().status.success(), "it ends well");
     let alive: Vec<_> = children.into_iter().filter(|&pid| is_alive(pid)).collect();
     assert_eq!(alive, [0; 0], "processes left");
     assert_eq!(fs::read_dir(&folder.0).expect("it is there").count(), 0, "files left");
@@ -366,29 +291,8 @@ fn a_demo_that_is_interrupted_leaves_nothing_behind() {
 fn a_demo_that_is_killed_takes_its_processes_with_it() {
     let folder = Folder::new("killed");
     let (mut demo, children) = standing_demo(&folder);
-    demo.0.kill().expect("it is ours");
-    demo.0.wait().expect("it ends");
-    let end = now() + PATIENCE;
-    while children.iter().any(|&pid| is_alive(pid)) && now() < end {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(!children.iter().any(|&pid| is_alive(pid)), "processes left: {children:?}");
-}
-
-fn children_of(parent: u32) -> Vec<u32> {
-    let path = format!("/proc/{parent}/task");
-    let Ok(tasks) = fs::read_dir(path) else { return vec![] };
-    tasks
-        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok())
-        .flat_map(|children| {
-            children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
-        })
-        .collect()
-}
-
-/// Whether the process is there and has not ended (a zombie has).
-fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z'))
-    })
+    demo.process.0.kill().expect("it is ours");
+    demo.end();
+    let all_gone = || !children.iter().any(|&pid| is_alive(pid));
+    assert!(within(PATIENCE, all_gone), "processes left: {children:?}");
 }

@@ -65,7 +65,9 @@ impl Machines {
         let there = node.path();
         let there = there.display();
         let queues = format!("numrxqueues {QUEUES} numtxqueues {QUEUES}");
-        let pair = format!("link add node{number} type veth peer name eth0 {queues} netns {there}");
+        // Both ends need them: the kernel gives no end more than the other one asked for.
+        let near = format!("link add node{number} {queues} type veth");
+        let pair = format!("{near} peer name eth0 {queues} netns {there}");
         ip(&self.hub, &pair)?;
         ip(&self.hub, &format!("link set node{number} master br0 up"))?;
         let host = u8::try_from(number).unwrap_or(u8::MAX);

@@ -167,21 +167,40 @@ impl Network {
     pub(super) fn how_to_use(&self) -> String {
         let config = self.client_config.display();
         let [first, second, ..] = &self.users[..] else { return String::new() };
-        let [one, .., last] = &self.metrics[..] else { return String::new() };
+        // Other programs enter a network by a process that is in it.
+        let enter = |process: &Process| format!("nsenter --net=/proc/{}/ns/net ", process.pid());
+        let hub = self.site.hub().map_or(String::new(), |_| enter(&self.authority));
         format!(
             "The network runs until Ctrl-C, and with it two clients, {} and {}.\n\
              With a client of your own, from two other terminals:\n  \
-             mixline client run {config}\n  \
-             echo hello | mixline send --to $(mixline address {config}) {config}\n  \
-             mixline recv --count 1 {config}\n\
+             {hub}mixline client run {config}\n  \
+             echo hello | {hub}mixline send --to $({hub}mixline address {config}) {config}\n  \
+             {hub}mixline recv --count 1 {config}\n\
              Sockets of the two clients, for programs (docs/client-protocol.md):\n  {}\n  {}\n\
-             Metrics, one address a node (docs/operations.md):\n  \
-             http://{one}/metrics to http://{last}/metrics",
+             Metrics, one address a node (docs/operations.md):\n  {}",
             first.name,
             second.name,
             first.socket.display(),
             second.socket.display(),
+            self.how_to_see_metrics(enter),
         )
+    }
+
+    /// On machines of their own all have the same address, which only the machine itself reaches.
+    fn how_to_see_metrics(&self, enter: impl Fn(&Process) -> String) -> String {
+        let ([one, .., last], [first, .., end]) = (&self.metrics[..], &self.nodes[..]) else {
+            return String::new();
+        };
+        match self.site.hub() {
+            None => format!("http://{one}/metrics to http://{last}/metrics"),
+            Some(_) => format!(
+                "{}curl http://{one}/metrics ({}) to\n  {}curl http://{last}/metrics ({})",
+                enter(first),
+                first.name,
+                enter(end),
+                end.name,
+            ),
+        }
     }
 
     fn wait_until_connected(

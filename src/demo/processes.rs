@@ -67,9 +67,14 @@ impl Process {
         Some(DemoError::Ended { name: self.name.clone(), status, last_words })
     }
 
+    /// Its number.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end.
     pub(super) fn terminate(&self) {
-        crate::host::terminate(self.child.id());
+        crate::host::terminate(self.pid());
     }
 
     /// Waits for the last line that it prints.

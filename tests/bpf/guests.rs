@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::thread;
 
-use mixline::io::shield::{Reason, ShieldError};
+use mixline::host::privileges::{self, Privilege};
+use mixline::io::shield::{Reason, Shield, ShieldError};
 
 use crate::frames::Frame;
 use crate::{address, bpf, closed, dropped, ip, judge, let_in, load};
@@ -102,4 +103,24 @@ fn lists_and_counters_need_no_privilege() {
     });
     let frame = Frame::from(address("198.18.0.3:1")).bytes();
     assert_eq!(judge(&shield, &frame), let_in(Reason::Peer));
+}
+
+#[test]
+fn the_lists_follow_when_all_privileges_were_given_up() {
+    let Some(shield) = load(&closed()) else { return };
+    let (frame, client) = (Frame::from(address("198.18.0.3:1")).bytes(), address("198.18.0.4:1"));
+    assert_eq!(judge(&shield, &frame), dropped(Reason::StrangersBudget));
+    thread::scope(|scope| {
+        // As a node does it, which stays user 0: by descriptors that are open, in this thread.
+        let deprived = scope.spawn(|| {
+            privileges::drop_of_thread().unwrap();
+            assert_eq!(privileges::missing(), Privilege::ALL);
+            shield.guests().set_peers([ip("198.18.0.3")]).unwrap();
+            shield.guests().add_client(client).unwrap();
+            assert!(Shield::load(&closed()).is_err());
+        });
+        deprived.join().unwrap();
+    });
+    assert_eq!(judge(&shield, &frame), let_in(Reason::Peer));
+    assert_eq!(judge(&shield, &Frame::from(client).bytes()), let_in(Reason::Client));
 }

@@ -198,6 +198,11 @@ impl World {
 
     /// Starts the node under test.
     pub(crate) fn start(&self) -> Mix {
+        Mix(self.command().spawn().expect("the program starts"))
+    }
+
+    /// How it is started.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mixline"));
         command
             .args(["run", "--die-with-parent"])
@@ -209,7 +214,7 @@ impl World {
         if let Some(host) = &self.host {
             host.place(&mut command);
         }
-        Mix(command.spawn().expect("the program starts"))
+        command
     }
 
     /// The nodes before and behind the mix, linked to it: packets pass.
