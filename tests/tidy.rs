@@ -93,6 +93,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/worker/slab.rs",
     "tests/support/allocator.rs",
     "tests/support/bpf.rs",
+    "tests/support/flood.rs",
     "tests/support/hosts.rs",
     "tests/support/redirect.rs",
     "tests/support/tun.rs",
