@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "each test uses its part of it")]
 #[path = "support/hosts.rs"]
 mod hosts;
+#[allow(dead_code, reason = "each test uses its part of it")]
 #[path = "support/nobody.rs"]
 mod nobody;
 #[allow(dead_code, reason = "each test uses its part of it")]
@@ -167,7 +168,7 @@ fn takes_its_packets_by_xdp(name: &str, pid: u32) {
     assert_eq!(xdp_sockets(pid), QUEUES, "{name}");
     let [received, sent] = interface_packets(pid);
     let by_stack = ["InDatagrams", "OutDatagrams"].map(|way| udp_statistic(pid, way));
-    println!("{name}: {received} received, {sent} sent, {by_stack:?} by the kernel's stack");
+    eprintln!("{name}: {received} received, {sent} sent, {by_stack:?} by the kernel's stack");
     // What has no next hop yet goes by the stack: the first to each neighbour and client.
     assert!(received > 500 && by_stack[0] * 20 < received, "{name}: {by_stack:?} of {received}");
     assert!(sent > 500 && by_stack[1] * 20 < sent, "{name}: {by_stack:?} of {sent}");

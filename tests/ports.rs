@@ -8,14 +8,17 @@ mod hosts;
 mod namespace;
 #[path = "support/redirect.rs"]
 mod redirect;
+#[cfg(test)]
 #[path = "ports/sockets.rs"]
 mod sockets;
+#[cfg(test)]
 #[path = "ports/suite.rs"]
 mod suite;
 #[path = "support/switch.rs"]
 mod switch;
 #[path = "support/tun.rs"]
 mod tun;
+#[cfg(test)]
 #[path = "ports/xdp.rs"]
 mod xdp;
 #[path = "support/xdp_host.rs"]

@@ -198,7 +198,7 @@ impl<'a> Plan<'a> {
         };
         if let Some(vlan) = link.vlan {
             let parent = netlink.link(vlan.parent)?;
-            link = parent.ok_or_else(|| NetlinkError::NoLink(link.name))?;
+            link = parent.ok_or(NetlinkError::NoLink(link.name))?;
         }
         if link.is_loopback { Err(PortsError::Loopback(link.name)) } else { Ok(link) }
     }

@@ -68,10 +68,12 @@ impl Contact {
 
 #[cfg(test)]
 mod tests {
-    use super::super::destinations::REVIEW;
-    use super::super::destinations::tests::{REACHABLE, World, far, ip, neighbour, over};
     use super::*;
     use crate::host::netlink::events::Event;
+    use crate::io::xdp::resolver::destinations::REVIEW;
+    use crate::io::xdp::resolver::destinations::tests::{
+        REACHABLE, World, far, ip, neighbour, over,
+    };
 
     #[test]
     fn destinations_behind_one_gateway_share_its_hop_and_its_mark() {
