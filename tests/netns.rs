@@ -217,14 +217,8 @@ struct Passage<'a> {
 
 impl<'a> Passage<'a> {
     fn new(world: &'a World, both: &'a mut [Neighbour; 2]) -> Self {
-        let mut passage = Passage { world, both, before: [0; 2], output: Output::default() };
-        passage.before = ["received", "sent"].map(|what| passage.count(what));
-        passage
-    }
-
-    /// Packets that the node says it has received or sent.
-    fn count(&self, what: &str) -> u64 {
-        self.world.metric(&format!("mixline_packets_{what}_total")) as u64
+        let before = ["received", "sent"].map(|what| count(world, what));
+        Passage { world, both, before, output: Output::default() }
     }
 
     /// Hands all of `input` in, by one queue after the other.
@@ -264,13 +258,18 @@ impl<'a> Passage<'a> {
     /// Waits until the node has taken in all of `handed` packets, and what it has sent has come.
     fn settle(&mut self, handed: u64) {
         let [received, sent] = self.before;
-        let all_came =
-            |_: &_| self.world.metric("mixline_packets_received_total") as u64 >= received + handed;
+        let all_came = |_: &_| count(self.world, "received") >= received + handed;
         assert!(wait(self.both, all_came), "{}", self.world.ask("/metrics").1);
         self.world.empty(self.both);
-        let sent = self.count("sent") - sent;
+        let sent = count(self.world, "sent") - sent;
         self.until(usize::try_from(sent).expect("they were counted before"));
     }
+}
+
+/// Packets that the node under test says it has `received` or `sent`.
+#[expect(clippy::cast_possible_truncation, reason = "a positive whole number")]
+fn count(world: &World, what: &str) -> u64 {
+    world.metric(&format!("mixline_packets_{what}_total")) as u64
 }
 
 /// Runs one node over all of `input`, and says what came out of it.
