@@ -22,16 +22,17 @@ FUZZ_SECONDS ?= 600
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 # Tests, demo and people use the release profile, so that everything is compiled once.
-# Some tests have hosts of their own, made with `ip`.
+# Some tests have hosts of their own, made with `ip` and looked at with `ethtool`.
 # One runs the cryptography under valgrind.
-test: PACKAGES += iproute2 valgrind libc6-dbg
+test: PACKAGES += iproute2 ethtool valgrind libc6-dbg
 test: needs
 	cargo test --release --locked
 
-# What takes too long for every change: the longest message over lossy links.
-soak: PACKAGES += iproute2
+# What takes too long for every change: the longest message over lossy links, and, as root, a
+# million packets by every kind of port.
+soak: PACKAGES += iproute2 ethtool
 soak: needs
-	cargo test --release --locked --test messages -- --ignored --nocapture
+	cargo test --release --locked --test messages --test netns -- --ignored --nocapture
 
 demo: needs
 	@cargo run --release --locked --quiet -- demo

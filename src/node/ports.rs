@@ -141,9 +141,8 @@ impl<'a> Plan<'a> {
     /// sockets: until then the kernel's socket takes in what comes.
     fn xdp(self, attachment: Attachment) -> Result<Ports, PortsError> {
         let link = self.link()?;
-        let queues = Netdev::open()?.queues(&link)?;
-        // Behind the driver everything comes by queue 0.
-        let queues = if attachment == Attachment::Native { queues.receive } else { 1 };
+        // Behind the driver a frame still has the queue that it came by.
+        let queues = Netdev::open()?.queues(&link)?.receive;
         let mut shield = Shield::load(&self.settings())?;
         shield.attach(link.index, attachment)?;
         let mut hops = HopsWriter::new();

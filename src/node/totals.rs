@@ -147,3 +147,17 @@ impl Totals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_over_nodes_names_every_kind_of_port_once() {
+        let mut sum = Totals::default();
+        for (port, frames_missing) in [("udp", 0), ("xdp generic", 2), ("udp", 1)] {
+            sum.add(&Totals { port: port.into(), frames_missing, ..Totals::default() });
+        }
+        assert_eq!((sum.port.as_str(), sum.frames_missing), ("udp, xdp generic", 3));
+    }
+}

@@ -50,7 +50,7 @@ pub(crate) struct World {
     pub(crate) delay: Nanos,
     path: Route,
     host: Option<Namespace>,
-    rng: Rng,
+    pub(crate) rng: Rng,
 }
 
 /// Where a network is.
@@ -135,7 +135,7 @@ impl World {
         if let Some(host) = &self.host {
             host.place(&mut command);
         }
-        let output = command.output().expect("the program starts");
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command:?}: {said}");
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -158,11 +158,17 @@ impl World {
             let came = wait(both, |_| self.received() >= before + some.len() as f64);
             assert!(came, "{} packets come", some.len());
         }
+        self.empty(both);
+        take_all(&mut both[1]);
+    }
+
+    /// Waits until what has come to the node under test has left.
+    #[track_caller]
+    pub(crate) fn empty(&self, both: &mut [Neighbour; 2]) {
         // Who is healthy has ended the turn in which the last packet came.
         let is_empty =
             || self.ask("/healthz").0 == 200 && self.metric("mixline_pool_packets") == 0.0;
         assert!(wait(both, |_| is_empty()), "what came leaves");
-        take_all(&mut both[1]);
     }
 
     /// Waits until what has come to the node under test has left it, whatever that was.
@@ -333,7 +339,7 @@ pub(crate) fn wait(both: &mut [Neighbour; 2], done: impl Fn(&[Neighbour; 2]) -> 
             return false;
         }
         both.iter_mut().for_each(Neighbour::turn);
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
     true
 }
@@ -351,7 +357,7 @@ pub(crate) fn work_for(both: &mut [Neighbour; 2], span: Nanos) {
     let end = clock::now() + span;
     while clock::now() < end {
         both.iter_mut().for_each(Neighbour::turn);
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

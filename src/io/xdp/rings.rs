@@ -277,6 +277,7 @@ mod tests {
             }
             let balance = rings.balance();
             assert!(balance.is_whole() && balance.inside_kernel() == 0, "{balance:?}");
+            assert_eq!(balance.missing(false), 0, "{balance:?}");
         }
         rings.receive(4, |_| received += 1);
         while kernel.transmit().is_some() {
@@ -285,6 +286,18 @@ mod tests {
         assert_eq!((came, left), (received, sent));
         assert!(came > 10_000 && left > 10_000, "{came} came, {left} left");
         assert_eq!(rings.wrong_descriptors, 0);
+    }
+
+    #[test]
+    fn frames_that_nobody_has_are_missing() {
+        let (mut rings, mut kernel) = rings(0);
+        rings.refill();
+        drop(rings.claim().unwrap());
+        assert_eq!(rings.balance().missing(false), 1);
+        // The kernel has taken one out of its ring: in a ring of the driver's it is not missing.
+        kernel.fill.pop();
+        kernel.fill.release();
+        assert_eq!([false, true].map(|is_zero_copy| rings.balance().missing(is_zero_copy)), [2, 1]);
     }
 
     #[test]
