@@ -110,7 +110,7 @@ pub enum DemoError {
     },
     /// No network for a node.
     #[error(
-        "cannot make network namespaces: {0}: that takes CAP_SYS_ADMIN, and AF_XDP in them takes \
+        "cannot make network namespaces: {0}: that takes CAP_SYS_ADMIN, and AF_XDP in them \
          CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK: run `mixline demo --xdp` as root"
     )]
     Namespace(std::io::Error),

@@ -175,8 +175,8 @@ fn takes_its_packets_by_xdp(name: &str, pid: u32) {
 }
 
 #[test]
-fn every_message_of_a_demo_with_xdp_passes_by_the_kernels_stack() {
-    if !hosts::is_possible("every_message_of_a_demo_with_xdp_passes_by_the_kernels_stack") {
+fn every_message_of_a_demo_with_xdp_goes_past_the_kernels_stack() {
+    if !hosts::is_possible("every_message_of_a_demo_with_xdp_goes_past_the_kernels_stack") {
         return;
     }
     let place = Place::new("demo-xdp");
@@ -190,6 +190,8 @@ fn every_message_of_a_demo_with_xdp_passes_by_the_kernels_stack() {
     let end = demo.end();
     assert!(end.status.success(), "{:?}", end.log);
     assert!(end.report.contains("50 of 50 messages delivered, 0 duplicates"), "{}", end.report);
+    let port = end.report.lines().find_map(|line| line.trim().strip_prefix("port "));
+    assert_eq!(port.map(str::trim), Some("xdp native copy"), "{}", end.report);
 }
 
 #[test]
