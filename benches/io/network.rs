@@ -3,11 +3,10 @@
 
 #![allow(unsafe_code)]
 
+use mixline::host::namespace::Namespace;
 use mixline::wire::{Ends, Ethernet, Headers, Mac};
-use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsRawFd as _;
 use std::process::Command;
 
 /// The end of the cable where datagrams come from, and where answers end.
@@ -24,19 +23,19 @@ pub(crate) const QUEUES: u32 = 4;
 
 /// The two namespaces.
 pub(crate) struct Network {
-    outside: File,
-    inside: File,
+    outside: Namespace,
+    inside: Namespace,
 }
 
 impl Network {
     /// Makes them; afterwards this thread is outside. `napi`: whether frames are received in
     /// batches, as from a card, without an XDP program.
     pub(crate) fn new(napi: bool) -> io::Result<Self> {
-        let (outside, inside) = (unshare()?, unshare()?);
+        let (outside, inside) = (Namespace::new()?, Namespace::new()?);
         let network = Network { outside, inside };
         network.enter_outside()?;
-        let number = network.inside.as_raw_fd();
-        let there = format!("/proc/{}/fd/{number}", std::process::id());
+        let there = network.inside.path();
+        let there = there.display();
         let queues = format!("numrxqueues {QUEUES} numtxqueues {QUEUES}");
         let (out, inn) = (OUTSIDE.0, INSIDE.0);
         ip(&format!("link add {out} {queues} type veth peer name {inn} {queues} netns {there}"))?;
@@ -54,12 +53,12 @@ impl Network {
 
     /// Moves this thread, and what it opens from now on, to the generator's end.
     pub(crate) fn enter_outside(&self) -> io::Result<()> {
-        enter(&self.outside)
+        self.outside.enter()
     }
 
     /// Moves this thread, and what it opens from now on, to the forwarder's end.
     pub(crate) fn enter_inside(&self) -> io::Result<()> {
-        enter(&self.inside)
+        self.inside.enter()
     }
 }
 
@@ -77,22 +76,6 @@ pub(crate) fn interface(name: &str) -> io::Result<u32> {
     // SAFETY: the name ends with a zero byte and outlives the call.
     let number = unsafe { libc::if_nametoindex(name.as_ptr()) };
     if number == 0 { Err(io::Error::last_os_error()) } else { Ok(number) }
-}
-
-/// A new network namespace, with this thread in it.
-fn unshare() -> io::Result<File> {
-    // SAFETY: no memory is involved.
-    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-        let error = io::Error::last_os_error();
-        return Err(io::Error::other(format!("cannot make a network namespace: {error}; be root")));
-    }
-    File::open("/proc/thread-self/ns/net")
-}
-
-fn enter(namespace: &File) -> io::Result<()> {
-    // SAFETY: no memory is involved.
-    let status = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn set_up((name, address, mac): (&str, Ipv4Addr, Mac)) -> io::Result<()> {

@@ -1,7 +1,8 @@
 //! AES-256-GCM, out of place: a packet's two encryptions are also its two copies.
 //!
-//! The backend is `aws-lc-rs`, whose combined AES and GHASH assembly is 2.8 times faster than
-//! `aes-gcm`. Its context lies on the heap and is wiped when it is freed.
+//! The backend is `aws-lc-rs`, whose combined AES and GHASH assembly is much faster than `aes-gcm`
+//! (`link_seal_open_1376` in `docs/performance.md`). Its context lies on the heap and is wiped when
+//! it is freed.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
