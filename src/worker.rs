@@ -8,6 +8,7 @@ pub mod drops;
 mod obey;
 pub mod policing;
 mod receive;
+pub mod ring;
 pub mod rings;
 mod route;
 mod send;
