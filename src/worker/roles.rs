@@ -49,11 +49,6 @@ impl Roles {
         self.threads - self.owners..self.threads
     }
 
-    /// Whether thread `number` takes packets in.
-    pub fn takes_in(self, number: usize) -> bool {
-        number < self.workers()
-    }
-
     /// Which of the owners has `link`: it alone mixes and sends what leaves by that link, so
     /// nothing on the wire says which thread took a packet in. It stays as long as the link does.
     pub fn owner_of(self, link: LinkIndex) -> usize {
