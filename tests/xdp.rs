@@ -5,7 +5,7 @@ use mixline::clock::{self, Nanos};
 use mixline::io::udp::{self, UdpPort};
 use mixline::io::wake;
 use mixline::io::xdp::hops::{Hop, Hops, HopsWriter};
-use mixline::io::xdp::{BusyPoll, Mode, Options, XdpError, XdpPort, queues_of};
+use mixline::io::xdp::{Balance, BusyPoll, Mode, Options, XdpError, XdpPort, queues_of};
 use mixline::io::{BATCH, Port, PortCounters};
 use mixline::wire::{Ends, Ethernet, Headers};
 use std::convert::Infallible;
@@ -74,11 +74,17 @@ fn receive(port: &mut impl Port, count: usize) -> Vec<(SocketAddr, usize)> {
     arrived
 }
 
+fn balances(port: &XdpPort) -> impl Iterator<Item = Balance> {
+    port.receive_balances().chain(port.send_balance())
+}
+
 fn assert_all_frames_are_home(port: &XdpPort) {
-    for balance in port.balances() {
+    for balance in port.receive_balances() {
         assert!(balance.is_whole(), "{balance:?}");
-        let lent = (balance.receive, balance.send, balance.completion, balance.inside_kernel());
-        assert_eq!(lent, (0, 0, 0, 0), "{balance:?}");
+        assert_eq!((balance.returned, balance.inside_kernel()), (0, 0), "{balance:?}");
+    }
+    for balance in port.send_balance() {
+        assert_eq!(balance.free, balance.frames, "{balance:?}");
     }
 }
 
@@ -100,7 +106,7 @@ fn ping_pong(mode: Mode) {
         let returned = receive(&mut near, burst.len());
         assert!(returned.into_iter().eq(burst.map(|number| (far.local(), number))));
         for port in [&near, &far] {
-            assert!(port.balances().all(|balance| balance.is_whole()));
+            assert!(balances(port).all(|balance| balance.is_whole()));
         }
     }
     let count = COUNT as u64;
@@ -254,7 +260,7 @@ fn what_finds_no_room_in_the_receive_ring_is_counted() {
     far.read_statistics();
     let counters = far.counters();
     assert_eq!((counters.received, counters.kernel_dropped), (RING, 3000 - RING));
-    assert!(far.balances().all(|balance| balance.is_whole() && balance.inside_kernel() >= 0));
+    assert!(balances(&far).all(|balance| balance.is_whole() && balance.inside_kernel() >= 0));
     // It goes on.
     send(&mut near, far.local(), 9);
     near.flush();
@@ -281,7 +287,7 @@ fn datagrams_arrive_by_every_queue() {
             }
         }
     });
-    let used = far.balances().filter(|balance| balance.receive > 0).count();
+    let used = far.receive_balances().filter(|balance| balance.returned > 0).count();
     assert!(used > 1 || mixline::host::cores().len() == 1, "{used} queues were used");
     let count = usize::from(FLOWS) * mixline::host::cores().len();
     assert_eq!(receive(&mut far, count).len(), count);
