@@ -148,7 +148,7 @@ mod tests {
                 control: Inbox::new(64, waker.clone()),
                 handshakes: Inbox::new(64, waker),
             },
-            ingress: Some(Ingress::new(geometry, Policer::new(1, 0), roles, to_owners, rng.fork())),
+            ingress: Some(Ingress::new(geometry, Policer::new(1, 0), ways, rng.fork())),
             egress: Some(Egress::new(Pool::new(pool, rng), from_workers)),
         })
     }
