@@ -22,6 +22,7 @@ impl<P: Port> Worker<P> {
     /// over, and what is turned away in overload. Returns how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
         let Some((port, mut intake, shedder)) = self.intake(now) else { return 0 };
+        intake.make_room();
         let reach = shedder.reach(intake.room());
         let mut seen = 0;
         while seen < reach && intake.room() > 0 {
@@ -74,9 +75,6 @@ impl<P: Port> Worker<P> {
         let Ingress { group, shedder, spills, policer, arrivals, draining, .. } =
             ingress.as_mut()?;
         let Rings { control, handshakes, .. } = &*rings;
-        // Who takes over from others passes nothing on.
-        let others = if arrivals.is_empty() { spills.room(*group) } else { 0 };
-        let own = (*group).min(arrivals.remaining_capacity());
         let intake = Intake {
             sessions,
             slots,
@@ -88,8 +86,8 @@ impl<P: Port> Worker<P> {
             arrivals,
             spills,
             group: *group,
-            own,
-            others,
+            own: 0,
+            others: 0,
             draining: *draining,
             now,
         };
@@ -117,6 +115,13 @@ struct Intake<'a> {
 }
 
 impl Intake<'_> {
+    /// Finds out how many packets this worker, and others, can take in now. Who takes over from
+    /// others passes nothing on.
+    fn make_room(&mut self) {
+        self.others = if self.arrivals.is_empty() { self.spills.room(self.group) } else { 0 };
+        self.own = self.group.min(self.arrivals.remaining_capacity());
+    }
+
     /// How many more packets there is somebody for.
     fn room(&self) -> usize {
         self.own + self.others
