@@ -101,7 +101,8 @@ pub fn assemble<P: Port>(
     let commands: Vec<_> = commands.collect();
 
     let delay_mean = consensus.parameters().delay_mean;
-    let pool_options = pool::Options { packets_max: options.packets_max, delay_mean };
+    let (packets_max, strategy) = (options.packets_max, options.strategy);
+    let pool_options = pool::Options { packets_max, delay_mean, strategy };
     let link_public = identity.keys.link.public();
     let new_worker = |(number, port)| {
         Worker::new(worker::Parts {

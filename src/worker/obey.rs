@@ -117,7 +117,9 @@ mod tests {
             datagram_bytes: geometry.datagram_bytes(),
             sphinx_frame_bytes: geometry.frame_bytes(),
         };
-        let pool = pool::Options { packets_max: 100, delay_mean: Nanos::from_millis(50) };
+        let strategy = pool::Strategy::Poisson;
+        let delay_mean = Nanos::from_millis(50);
+        let pool = pool::Options { packets_max: 100, delay_mean, strategy };
         Worker::new(Parts {
             number: 0,
             port: network.port(address, geometry.datagram_bytes()).unwrap(),

@@ -1,7 +1,7 @@
 //! Steps 7 to 9 of the diary: what is due leaves the pool shuffled, is sealed and sent.
 
 use super::drops::Refusal;
-use super::rings::{HandOff, Parcel};
+use super::rings::Parcel;
 use super::slab::Slot;
 use super::{BATCH, Counts, Worker};
 use crate::clock::Nanos;
@@ -36,10 +36,9 @@ impl<P: Port> Worker<P> {
     /// Lets a dummy leave with the packets of the next tick, so that its time does not tell it
     /// from them. It never takes a packet's place.
     pub(super) fn mix_dummy(&mut self, link: LinkIndex, now: Nanos) {
-        if self.pool.is_full() {
-            return self.counts.drops.count(Refusal::FrameUnsent);
+        if self.pool.accompany(Parcel { slot: None, link }, now).is_err() {
+            self.counts.drops.count(Refusal::FrameUnsent);
         }
-        self.mix(HandOff { due: now, parcel: Parcel { slot: None, link } }, now);
     }
 
     /// Seals `slot`'s first `length` bytes as a frame and sends it; the slot goes home.
