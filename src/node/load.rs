@@ -141,6 +141,7 @@ impl Options {
             // What is in flight between threads comes on top: its size follows from the workers.
             slots: share(file.slots + slots_in_flight(workers)),
             packets_max: share((file.packets_max / workers).max(1)),
+            strategy: file.strategy,
             replay_packets_max: file.replay_packets_max,
             unlisted: file.gateway.unlisted,
             mailboxes: file.gateway.store.clone(),
