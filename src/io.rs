@@ -66,6 +66,18 @@ pub trait Port {
         0
     }
 
+    /// A port of its own, for another thread, that sends from the same address and receives
+    /// nothing: what comes to the address still comes to `self`.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what to do.
+    fn detach_sender(&mut self) -> Result<Self, OpenError>
+    where
+        Self: Sized,
+    {
+        Err(OpenError::Descriptors)
+    }
+
     /// What to sleep on until something arrives, if there is such a thing ([`wake::Sleeper`]).
     fn fd(&self) -> Option<RawFd>;
 }

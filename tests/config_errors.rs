@@ -190,15 +190,15 @@ fn a_parameter_of_the_mix_that_makes_no_sense_is_named_with_its_range() {
 }
 
 #[test]
-fn a_strategy_is_held_against_the_pool_of_each_worker() {
+fn a_strategy_is_held_against_the_pool_of_each_owner() {
     let check = |more: &str| {
-        let text = format!("{NODE}[workers]\ncount = 4\n[mix]\npackets_max = 400\n{more}");
+        let text = format!("{NODE}[workers]\ncount = 2\n[mix]\npackets_max = 200\n{more}");
         let options = node::Options::of(&parse_node(&text).unwrap());
         options.check_memory().map_err(|error| error.to_string())
     };
     assert_eq!(check(&TIMED.replace("= 100", "= 99")), Ok(()));
     let refused = check(TIMED).unwrap_err();
-    assert!(refused.starts_with("`mix.packets_min` is 100, but a worker's pool"), "{refused}");
+    assert!(refused.starts_with("`mix.packets_min` is 100, but a pool has"), "{refused}");
     let threshold = |packets: u32| format!("strategy = \"threshold\"\nthreshold = {packets}\n");
     assert_eq!(check(&threshold(100)), Ok(()));
     assert!(check(&threshold(101)).unwrap_err().contains("use 2 to 100"));

@@ -88,7 +88,7 @@ pub enum StrategyError {
     Interval(Nanos),
     /// The pool never has more than those who stay.
     #[error(
-        "`mix.packets_min` is {packets_min}, but a worker's pool has room for {packets_max} \
+        "`mix.packets_min` is {packets_min}, but a pool has room for {packets_max} \
          packets: nothing would ever leave; use fewer, or raise mix.packets_max"
     )]
     Minimum {
@@ -99,8 +99,8 @@ pub enum StrategyError {
     },
     /// The share of a full pool is less than a packet.
     #[error(
-        "`mix.fraction` is {fraction}, less than one packet of the {packets_max} that a worker's \
-         pool has room for: nothing would ever leave; use more, or raise mix.packets_max"
+        "`mix.fraction` is {fraction}, less than one packet of the {packets_max} that a pool \
+         has room for: nothing would ever leave; use more, or raise mix.packets_max"
     )]
     Fraction {
         /// The share.
@@ -110,7 +110,7 @@ pub enum StrategyError {
     },
     /// A batch is none, or never becomes complete.
     #[error(
-        "`mix.threshold` is {packets}, but a worker's pool has room for {packets_max} packets: use \
+        "`mix.threshold` is {packets}, but a pool has room for {packets_max} packets: use \
          2 to {packets_max}, or raise mix.packets_max"
     )]
     Threshold {

@@ -5,45 +5,55 @@ use std::net::SocketAddr;
 use arrayvec::ArrayVec;
 
 use super::drops::{Drops, Reason, Refusal};
+use super::ingress::{ARRIVALS_MAX, Arrival};
 use super::policing::Policer;
 use super::rings::{Handshake, Inbox, Upcall};
+use super::shed::Shedder;
 use super::slab::{Slot, SlotCache};
 use super::tables::Tables;
-use super::{ARRIVALS_MAX, Arrival, Counts, Rings, Worker};
+use super::{Counts, Ingress, Rings, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
 use crate::link::{self, Frame, Opened, Sessions};
 
 impl<P: Port> Worker<P> {
-    /// Receives what the port has, at most a group; returns how many datagrams that were.
+    /// Receives what the port has, at most a group and what is turned away in overload; returns
+    /// how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
-        let group = self.group;
-        let (port, mut intake) = self.intake(now);
-        port.receive(group, |source, datagram| intake.take(source, datagram))
+        let Some((port, mut intake, shedder, group)) = self.intake(now) else { return 0 };
+        let reach = shedder.reach(group);
+        let mut seen = 0;
+        while seen < reach && !intake.arrivals.is_full() {
+            let most = (reach - seen).min(intake.arrivals.remaining_capacity());
+            let handed = port.receive(most, |source, datagram| match shedder.keeps() {
+                true => intake.take(source, datagram),
+                false => intake.drops().count(Refusal::Overload),
+            });
+            seen += handed;
+            if handed < most {
+                break;
+            }
+        }
+        shedder.note(seen, reach, now);
+        seen
     }
 
     /// Takes in a packet that begins its way here.
     pub(super) fn admit_own(&mut self, slot: Slot) {
         self.counts.packets_own.add(1);
-        let (_, mut intake) = self.intake(Nanos::ZERO);
+        let Some((_, mut intake, ..)) = self.intake(Nanos::ZERO) else {
+            return self.slots.give(slot);
+        };
         if let Err((slot, Some(reason))) = intake.admit(slot) {
             self.drop_packet(slot, reason);
         }
     }
 
-    fn intake(&mut self, now: Nanos) -> (&mut P, Intake<'_>) {
-        let Worker {
-            port,
-            sessions,
-            slots,
-            tables,
-            policer,
-            rings,
-            counts,
-            arrivals,
-            draining,
-            ..
-        } = self;
+    /// What opens datagrams, if this worker takes any in: its port, what the opening needs, what
+    /// is turned away, and how many datagrams make a group.
+    fn intake(&mut self, now: Nanos) -> Option<(&mut P, Intake<'_>, &mut Shedder, usize)> {
+        let Worker { port, sessions, slots, tables, rings, counts, ingress, .. } = self;
+        let Ingress { group, shedder, policer, arrivals, draining, .. } = ingress.as_mut()?;
         let Rings { control, handshakes, .. } = &*rings;
         let intake = Intake {
             sessions,
@@ -57,7 +67,7 @@ impl<P: Port> Worker<P> {
             draining: *draining,
             now,
         };
-        (port, intake)
+        Some((port, intake, shedder, *group))
     }
 }
 
