@@ -37,6 +37,7 @@ use crate::io::OpenError;
 use crate::pki::{
     Consensus, EpochKeys, InvitationKey, KeyError, Node as ListedNode, NodeId, NodeKeys,
 };
+use crate::pool::{Strategy, StrategyError};
 use crate::replay::{self, MemoryError};
 use crate::sphinx::Geometry;
 use crate::store::{self, StoreError};
@@ -69,6 +70,8 @@ pub struct Options {
     pub slots: u32,
     /// Packets that one owner's pool holds.
     pub packets_max: u32,
+    /// Who decides when they leave.
+    pub strategy: Strategy,
     /// Packets that one epoch's replay table is planned for.
     pub replay_packets_max: u64,
     /// Neighbours that the node has room for, where the network may grow while it runs; there is
@@ -96,6 +99,7 @@ impl Default for Options {
             port: PortOptions::default(),
             slots: 65_536,
             packets_max: 49_152,
+            strategy: Strategy::Poisson,
             replay_packets_max: 8_000_000,
             neighbours_max: 0,
             clients_max: 4096,
@@ -205,6 +209,9 @@ pub enum NodeError {
         /// Slots that would be enough.
         needed: u64,
     },
+    /// Its pools cannot follow their strategy.
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
     /// The machine has less memory than the node would take.
     #[error("{plan}; this machine has {machine_mib} MiB: lower memory.slots or replay.packets_max")]
     MachineMemory {
@@ -312,11 +319,13 @@ fn neighbours(consensus: &Consensus, id: NodeId) -> Result<Vec<&ListedNode>, Nod
 }
 
 impl Options {
-    /// Quotas and what is in flight fit the slots, so that receiving never starves.
+    /// Quotas and what is in flight fit the slots, so that receiving never starves; and the pools
+    /// have room for what their strategy keeps.
     ///
     /// # Errors
-    /// [`NodeError::Memory`].
+    /// [`NodeError::Memory`], [`NodeError::Strategy`].
     pub fn check_memory(&self) -> Result<(), NodeError> {
+        self.strategy.check(self.packets_max)?;
         let Options { slots, packets_max, .. } = *self;
         let roles = Roles::of(self.workers);
         let (pools, in_flight) = (roles.owners().len(), assemble::slots_in_flight(roles) as u64);

@@ -143,6 +143,7 @@ impl Options {
             // What is in flight between threads comes on top: its size follows from the workers.
             slots: share(file.slots + slots_in_flight(roles)),
             packets_max: share((file.packets_max / roles.owners().len()).max(1)),
+            strategy: file.strategy,
             replay_packets_max: file.replay_packets_max,
             unlisted: file.gateway.unlisted,
             mailboxes: file.gateway.store.clone(),

@@ -133,7 +133,9 @@ mod tests {
             datagram_bytes: geometry.datagram_bytes(),
             sphinx_frame_bytes: geometry.frame_bytes(),
         };
-        let pool = pool::Options { packets_max: 100, delay_mean: Nanos::from_millis(50) };
+        let strategy = pool::Strategy::Poisson;
+        let delay_mean = Nanos::from_millis(50);
+        let pool = pool::Options { packets_max: 100, delay_mean, strategy };
         let (roles, waker) = (Roles::of(1), wake::pair().unwrap().1);
         let HandOffs { to_owners, from_workers } =
             HandOffs::between(roles, std::slice::from_ref(&waker)).remove(0);

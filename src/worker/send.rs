@@ -1,7 +1,8 @@
 //! Steps 7 to 9 of the diary: what is due leaves the pool shuffled, is sealed and sent.
 
 use super::drops::Refusal;
-use super::rings::{HandOff, Parcel};
+use super::egress::Egress;
+use super::rings::Parcel;
 use super::slab::Slot;
 use super::{BATCH, Counts, Worker};
 use crate::clock::Nanos;
@@ -39,13 +40,10 @@ impl<P: Port> Worker<P> {
     /// Lets a dummy leave with the packets of the next tick, so that its time does not tell it
     /// from them. It never takes a packet's place.
     pub(super) fn mix_dummy(&mut self, link: LinkIndex, now: Nanos) {
-        let Worker { egress, slots, counts, .. } = self;
-        match egress {
-            Some(egress) if !egress.pool.is_full() => {
-                let parcel = Parcel { slot: None, link };
-                egress.mix(HandOff { due: now, parcel }, slots, counts, now);
-            }
-            _ => counts.drops.count(Refusal::FrameUnsent),
+        let parcel = Parcel { slot: None, link };
+        let accompanies = |egress: &mut Egress| egress.pool.accompany(parcel, now).is_ok();
+        if !self.egress.as_mut().is_some_and(accompanies) {
+            self.counts.drops.count(Refusal::FrameUnsent);
         }
     }
 
