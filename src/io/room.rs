@@ -1,4 +1,5 @@
-//! What a port sleeps on that only sends: room in its socket, and only while something waits for it.
+//! What a port sleeps on that only sends: room in its socket, and only while something waits for
+//! it.
 //!
 //! The socket itself would not do: it is also ready for whatever comes to the port that receives.
 

@@ -10,8 +10,8 @@
 //! the wire do not say, and the order of a burst is kept.
 //!
 //! A queue is two halves ([`queue`]). A port has the receiving halves of all its queues and the
-//! sending half of the first; a sender that is detached from it takes that one along, with the table
-//! of hops.
+//! sending half of the first; a sender that is detached from it takes that one along, with the
+//! table of hops.
 
 use super::udp::{self, UdpPort};
 use super::{BATCH, OpenError, Port, PortCounters, Unsent};

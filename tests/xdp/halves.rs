@@ -76,12 +76,10 @@ fn both_threads_of_a_queue_that_is_polled_busily_go_on() {
         scope.spawn(|| {
             let mut sent = 0;
             while sent < COUNT {
-                let end = COUNT.min(returned.load(Acquire) + 4 * BATCH);
-                for number in sent..end.min(sent + BATCH) {
-                    send(&mut sender, there, number);
-                    sent += 1;
-                }
+                let end = COUNT.min(returned.load(Acquire) + 4 * BATCH).min(sent + BATCH);
+                (sent..end).for_each(|number| send(&mut sender, there, number));
                 sender.flush();
+                sent = end;
             }
         });
         scope.spawn(|| {

@@ -111,8 +111,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// A region of frames for datagrams of `datagram_bytes`, as many as both `quotas` together: those
-    /// to receive into, and those to send from.
+    /// A region of frames for datagrams of `datagram_bytes`, as many as both `quotas` together:
+    /// those to receive into, and those to send from.
     ///
     /// # Errors
     /// What the kernel answered when it gave no memory.
