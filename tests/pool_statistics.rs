@@ -1,13 +1,9 @@
 //! What an observer of a pool can tell from times and order, in virtual time with fixed seeds.
 
-#[path = "support/statistics.rs"]
-#[allow(dead_code, reason = "each test uses its part of it")]
-mod statistics;
-
+use mixline::audit::statistics::{P_MIN, kendall_tau, kolmogorov_smirnov_p, uniform_p};
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
 use mixline::pool::{Evicted, Options, Pool};
-use statistics::{P_MIN, kendall_tau, kolmogorov_smirnov_p, uniform_p};
 
 const MEAN: Nanos = Nanos::from_millis(50);
 const OPTIONS: Options = Options { packets_max: 10_000, delay_mean: MEAN };

@@ -1,13 +1,10 @@
 //! The statistics that other tests rely on, against tables.
 
-#[path = "support/statistics.rs"]
-mod statistics;
-
-use mixline::crypto::random::Rng;
-use statistics::{
+use mixline::audit::statistics::{
     P_MIN, chi_square_p, kendall_tau, kolmogorov_smirnov_p, normal_cdf, poisson_rates_p,
     two_sample_p, uniform_p,
 };
+use mixline::crypto::random::Rng;
 
 fn assert_near(value: f64, expected: f64) {
     assert!((value / expected - 1.0).abs() < 1e-6, "{value} instead of {expected}");

@@ -52,6 +52,7 @@ const MODULES: &[(&str, Imports)] = &[
     ("network", Any),
     ("node", Any),
     ("demo", Any),
+    ("audit", Any),
     ("cli", Any),
 ];
 

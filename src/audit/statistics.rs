@@ -2,21 +2,21 @@
 //! with a bar that a correct program fails so rarely that a fixed seed never shows it.
 
 /// The p-value below which a test fails: one in ten thousand.
-pub(crate) const P_MIN: f64 = 1e-4;
+pub const P_MIN: f64 = 1e-4;
 
 /// The probability that a standard normal variable is at most `x`.
-pub(crate) fn normal_cdf(x: f64) -> f64 {
+pub fn normal_cdf(x: f64) -> f64 {
     let tail = gamma_tail(0.5, x * x / 2.0) / 2.0;
     if x < 0.0 { tail } else { 1.0 - tail }
 }
 
 /// The p-value of a chi-square statistic.
-pub(crate) fn chi_square_p(statistic: f64, degrees_of_freedom: usize) -> f64 {
+pub fn chi_square_p(statistic: f64, degrees_of_freedom: usize) -> f64 {
     gamma_tail(degrees_of_freedom as f64 / 2.0, statistic / 2.0)
 }
 
 /// The p-value of "all categories are equally likely", from their counts.
-pub(crate) fn uniform_p(counts: &[u64]) -> f64 {
+pub fn uniform_p(counts: &[u64]) -> f64 {
     let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
     let statistic = counts.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum();
     chi_square_p(statistic, counts.len() - 1)
@@ -24,7 +24,7 @@ pub(crate) fn uniform_p(counts: &[u64]) -> f64 {
 
 /// The p-value of "the samples come from the continuous distribution `cdf`" (Kolmogorov and
 /// Smirnov); sorts the samples.
-pub(crate) fn kolmogorov_smirnov_p(samples: &mut [f64], cdf: impl Fn(f64) -> f64) -> f64 {
+pub fn kolmogorov_smirnov_p(samples: &mut [f64], cdf: impl Fn(f64) -> f64) -> f64 {
     samples.sort_unstable_by(f64::total_cmp);
     let n = samples.len() as f64;
     let mut distance = 0.0f64;
@@ -39,7 +39,7 @@ pub(crate) fn kolmogorov_smirnov_p(samples: &mut [f64], cdf: impl Fn(f64) -> f64
 
 /// Kendall's tau of a sequence against its ascending order: 1 when ascending, -1 when
 /// descending, 0 on average when shuffled. Quadratic in the length.
-pub(crate) fn kendall_tau<T: PartialOrd>(sequence: &[T]) -> f64 {
+pub fn kendall_tau<T: PartialOrd>(sequence: &[T]) -> f64 {
     let (mut concordant, mut discordant) = (0u64, 0u64);
     for (index, first) in sequence.iter().enumerate() {
         for second in &sequence[index + 1..] {
@@ -115,7 +115,7 @@ fn ln_gamma(a: f64) -> f64 {
 
 /// The p-value of "both samples come from one continuous distribution" (Kolmogorov and Smirnov);
 /// sorts the samples.
-pub(crate) fn two_sample_p(first: &mut [f64], second: &mut [f64]) -> f64 {
+pub fn two_sample_p(first: &mut [f64], second: &mut [f64]) -> f64 {
     first.sort_unstable_by(f64::total_cmp);
     second.sort_unstable_by(f64::total_cmp);
     let (n, m) = (first.len() as f64, second.len() as f64);
@@ -136,7 +136,7 @@ pub(crate) fn two_sample_p(first: &mut [f64], second: &mut [f64]) -> f64 {
 
 /// The p-value of "two Poisson processes have one rate", from how many events each had in how
 /// long a time: given their sum, the first count is binomial.
-pub(crate) fn poisson_rates_p(first: (u64, f64), second: (u64, f64)) -> f64 {
+pub fn poisson_rates_p(first: (u64, f64), second: (u64, f64)) -> f64 {
     let ((count, span), (other_count, other_span)) = (first, second);
     let sum = (count + other_count) as f64;
     if sum == 0.0 {
