@@ -18,6 +18,7 @@ mod route;
 mod send;
 mod shed;
 pub mod slab;
+pub mod spill;
 pub mod tables;
 mod unwrap;
 
@@ -34,7 +35,7 @@ use slab::SlotCache;
 use tables::Tables;
 
 pub use egress::Egress;
-pub use ingress::Ingress;
+pub use ingress::{Ingress, Ways};
 
 /// Datagrams of a port's batch.
 pub const BATCH: usize = io::BATCH;
@@ -123,6 +124,7 @@ impl<P: Port> Worker<P> {
     /// One turn at `now`: takes what is there, never waits. Returns how much it found to do.
     pub fn turn(&mut self, now: Nanos) -> usize {
         let mut work = self.obey(now); //       what the control thread asked for
+        work += self.take_over(now); //         what other workers cannot unwrap at once
         work += self.receive(now); //           1 receive, 2 open
         self.unwrap(); //                       3 unwrap a, 4 replay, 5 unwrap b
         self.route(now); //                     6 to the owner of the next link, or up
@@ -162,12 +164,16 @@ impl<P: Port> Worker<P> {
     /// Ends the worker, when all workers of the node have taken their last turn: whatever is
     /// still mixed is dropped and counted, every slot goes home.
     pub fn stop(&mut self) {
-        let Worker { egress, slots, counts, rings, .. } = self;
+        let Worker { ingress, egress, slots, counts, rings, .. } = self;
+        let mut discard = |slot| {
+            counts.drops.count(drops::Refusal::Drained);
+            slots.give(slot);
+        };
+        if let Some(ingress) = ingress {
+            ingress.spills.pop_each(usize::MAX, &mut discard);
+        }
         if let Some(egress) = egress {
-            egress.empty(|slot| {
-                counts.drops.count(drops::Refusal::Drained);
-                slots.give(slot);
-            });
+            egress.empty(&mut discard);
         }
         while let Some(command) = rings.commands.pop() {
             command.into_slot().into_iter().for_each(|slot| slots.give(slot));

@@ -87,9 +87,10 @@ pub const NODE_KEYS: &[Key] = &[
     key("directory", "epoch", "\"20m\"")
         .by_default("\"20m\"")
         .means("The length of the network's epochs."),
-    key("workers", "count", "4")
-        .by_default("one a core")
-        .means("Threads that process packets, 1 to 1024."),
+    key("workers", "count", "4").by_default("one a core").means(
+        "Threads that process packets, 1 to 1024; from 4 on, one in nine (rounded up) only \
+             mixes and sends.",
+    ),
     key("workers", "pin", "true")
         .by_default("true")
         .means("Whether each worker stays on a core; false where nodes share a machine."),

@@ -19,8 +19,9 @@ use crate::worker::policing::Policer;
 use crate::worker::rings::{HAND_OFFS_MAX, HandOffs, Inbox};
 use crate::worker::roles::Roles;
 use crate::worker::slab::{CACHE_SLOTS_MAX, Slab, SlotCache};
+use crate::worker::spill::Spills;
 use crate::worker::tables::Tables;
-use crate::worker::{self, Egress, Ingress, Rings, Worker};
+use crate::worker::{self, Egress, Ingress, Rings, Ways, Worker};
 
 use super::control::{self, Control};
 use super::{FillWatch, Identity, NodeError, Options, OwnLoops};
@@ -35,7 +36,8 @@ const _: () = assert!(pool::DELAY_CAP_MEANS == route::DELAY_MEANS_MAX);
 /// Slots that may be elsewhere than in a pool: in rings, in caches, in a batch.
 pub(super) fn slots_in_flight(roles: Roles) -> usize {
     let of_thread = RING_MESSAGES + worker::BATCH + CACHE_SLOTS_MAX;
-    let handed_off = roles.workers() * roles.owners().len() * HAND_OFFS_MAX as usize;
+    let handed_off =
+        roles.workers() * roles.owners().len() * HAND_OFFS_MAX as usize + Spills::slots(roles);
     let of_control = RING_MESSAGES + RING_HANDSHAKES + CACHE_SLOTS_MAX;
     roles.threads() * of_thread + handed_off + of_control
 }
@@ -107,12 +109,15 @@ pub fn assemble<P: Port>(
     let policer = || Policer::new(capacity.nodes, capacity.clients);
     let roles = Roles::of(ports.len());
     let hand_offs = HandOffs::between(roles, &wakers.workers);
+    let mut spills = Spills::between(roles, &wakers.workers).into_iter();
     let new_worker = |(number, (port, hand_offs)): (usize, (P, HandOffs))| {
         let HandOffs { to_owners, from_workers } = hand_offs;
         let (geometry, owners) = (consensus.geometry(), roles.owners());
-        let ingress = roles
-            .takes_in(number)
-            .then(|| Ingress::new(geometry, policer(), roles, to_owners, rng.fork()));
+        // As many as there are workers that take packets in, and those come first.
+        let ingress = spills.next().map(|spills| {
+            let ways = Ways { roles, owners: to_owners, spills };
+            Ingress::new(geometry, policer(), ways, rng.fork())
+        });
         let egress = owners
             .contains(&number)
             .then(|| Egress::new(Pool::new(pool_options, rng.fork()), from_workers));

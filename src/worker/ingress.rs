@@ -7,6 +7,7 @@ use super::rings::{HandOff, Outbound};
 use super::roles::Roles;
 use super::shed::Shedder;
 use super::slab::Slot;
+use super::spill::Spills;
 use crate::crypto::random::Rng;
 use crate::crypto::tier::{Name, Tier};
 use crate::link::LinkIndex;
@@ -14,7 +15,8 @@ use crate::sphinx::{Geometry, Hop, Refusal, Unwrapper};
 
 /// The largest group.
 const GROUP_MAX: usize = 32;
-/// Packets that one turn takes in at most: a group from the port, and one of the node's own.
+/// Packets that one turn takes in at most: a group from the port, and one of the node's own and of
+/// those that it takes over from other workers.
 pub(super) const ARRIVALS_MAX: usize = 2 * GROUP_MAX;
 
 /// Datagrams that one turn takes in, but for those that overload turns away: a thread that also
@@ -41,6 +43,7 @@ pub(super) struct Arrival {
 pub struct Ingress {
     pub(super) group: usize,
     pub(super) shedder: Shedder,
+    pub(super) spills: Spills,
     pub(super) policer: Policer,
     pub(super) unwrapper: Unwrapper,
     pub(super) arrivals: ArrayVec<Arrival, ARRIVALS_MAX>,
@@ -50,20 +53,26 @@ pub struct Ingress {
     owners: Box<[Outbound]>,
 }
 
+/// What connects a worker that takes packets in with the others.
+#[derive(Debug)]
+pub struct Ways {
+    /// Which of them do what.
+    pub roles: Roles,
+    /// To every owner, by number.
+    pub owners: Vec<Outbound>,
+    /// To and from those who unwrap for each other.
+    pub spills: Spills,
+}
+
 impl Ingress {
-    /// For packets of `geometry`, which go to the `owners`, by number. `policer` keeps clients to
-    /// their rate, `rng` decides what is turned away in overload.
-    pub fn new(
-        geometry: Geometry,
-        policer: Policer,
-        roles: Roles,
-        owners: Vec<Outbound>,
-        rng: Rng,
-    ) -> Self {
-        let tier = Tier::chosen();
+    /// For packets of `geometry`. `policer` keeps clients to their rate, `rng` decides what is
+    /// turned away in overload.
+    pub fn new(geometry: Geometry, policer: Policer, ways: Ways, rng: Rng) -> Self {
+        let (tier, Ways { roles, owners, spills }) = (Tier::chosen(), ways);
         Ingress {
             group: group(tier),
             shedder: Shedder::new(rng),
+            spills,
             policer,
             unwrapper: Unwrapper::new(tier, geometry, ARRIVALS_MAX),
             arrivals: ArrayVec::new(),
@@ -82,7 +91,7 @@ impl Ingress {
         self.owners[self.roles.owner_of(link)].push(handed)
     }
 
-    /// Hands over what is staged.
+    /// Hands over what is staged for owners.
     pub(super) fn publish(&mut self) {
         self.owners.iter_mut().for_each(Outbound::publish);
     }

@@ -49,7 +49,7 @@ impl<P: Port> Worker<P> {
             Command::Frame { link, frame, length, slot } => {
                 self.send_slot(link, frame, length, slot, now);
             }
-            Command::Arrival(slot) => self.admit_own(slot),
+            Command::Arrival(slot) => self.admit_own(slot, now),
             Command::Packet(handed) => {
                 self.counts.packets_own.add(1);
                 self.mix_own(handed, now);
@@ -89,8 +89,9 @@ mod tests {
     use crate::worker::rings::{HandOffs, Inbox};
     use crate::worker::roles::Roles;
     use crate::worker::slab::{Slab, SlotCache};
+    use crate::worker::spill::Spills;
     use crate::worker::tables::Tables;
-    use crate::worker::{Egress, Ingress, Parts, Rings};
+    use crate::worker::{Egress, Ingress, Parts, Rings, Ways};
     use std::sync::Arc;
 
     const SLOTS: u32 = 512;
@@ -138,6 +139,7 @@ mod tests {
         let (roles, waker) = (Roles::of(1), wake::pair().unwrap().1);
         let HandOffs { to_owners, from_workers } =
             HandOffs::between(roles, std::slice::from_ref(&waker)).remove(0);
+        let ways = Ways { roles, owners: to_owners, spills: Spills::default() };
         Worker::new(Parts {
             port: network.port(address, geometry.datagram_bytes()).unwrap(),
             sessions: Sessions::new(&sessions, link::Capacity { nodes: 1, clients: 0 }, None),
@@ -148,7 +150,7 @@ mod tests {
                 control: Inbox::new(64, waker.clone()),
                 handshakes: Inbox::new(64, waker),
             },
-            ingress: Some(Ingress::new(geometry, Policer::new(1, 0), roles, to_owners, rng.fork())),
+            ingress: Some(Ingress::new(geometry, Policer::new(1, 0), ways, rng.fork())),
             egress: Some(Egress::new(Pool::new(pool, rng), from_workers)),
         })
     }
