@@ -9,6 +9,8 @@ mod endpoint;
 mod faults;
 #[path = "anonymity/junction.rs"]
 mod junction;
+#[path = "anonymity/pool.rs"]
+mod pool;
 #[path = "support/testnet.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod testnet;
