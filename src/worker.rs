@@ -35,7 +35,7 @@ use slab::SlotCache;
 use tables::Tables;
 
 pub use egress::Egress;
-pub use ingress::{Ingress, Ways};
+pub use ingress::{Ingress, WAITING_MAX, Ways};
 
 /// Datagrams of a port's batch.
 pub const BATCH: usize = io::BATCH;
@@ -170,6 +170,7 @@ impl<P: Port> Worker<P> {
             slots.give(slot);
         };
         if let Some(ingress) = ingress {
+            ingress.waiting.drain(..).for_each(&mut discard);
             ingress.spills.pop_each(usize::MAX, &mut discard);
         }
         if let Some(egress) = egress {
