@@ -29,4 +29,5 @@ pub mod config; //  files to checked options
 pub mod network; // a whole network's keys and documents
 pub mod node; //    composition root
 pub mod demo; //    a whole network on one machine
+pub mod audit; //   anonymity, measured
 pub mod cli; //     arguments to calls

@@ -35,10 +35,12 @@ use packets::Builder;
 
 use mixline::clock::Nanos;
 use mixline::crypto::aead;
+use mixline::crypto::random::Rng;
 use mixline::io::udp::UdpPort;
 use mixline::link::control::Item;
 use mixline::link::{self, Frame};
 use mixline::node;
+use mixline::pool::{self, Fraction, Pool, Strategy};
 use mixline::route::delay_max;
 use mixline::sphinx::{self, Geometry, RouteHop};
 use mixline::worker::Counts;
@@ -403,4 +405,34 @@ fn sessions_come_are_renewed_and_go_without_new_memory_in_a_worker() {
     bench.assert_dropped(&[link::Refusal::RateLimited.into()]);
     eprintln!("sessions installed and erased: {:?}", bench.calls);
     assert_eq!(bench.calls.allocations, 0);
+}
+
+#[test]
+fn a_pool_of_any_strategy_takes_all_its_memory_when_it_is_built() {
+    let fraction = Fraction::new(0.1).expect("a share");
+    let interval = Nanos::from_millis(2);
+    for strategy in [
+        Strategy::Poisson,
+        Strategy::TimedDynamic { interval, fraction, packets_min: 100 },
+        Strategy::Threshold { packets: 700 },
+    ] {
+        let options = pool::Options { packets_max: 1000, delay_mean: DELAY_MEAN, strategy };
+        let mut pool = Pool::new(options, Rng::from_seed([9; 32]));
+        let mut chance = Rng::from_seed([8; 32]);
+        let (mut calls, mut evicted, mut left) = (NOTHING, 0, 0);
+        allocator::count(&mut calls, || {
+            for item in 0..50_000u64 {
+                let now = Nanos(item * 10_000);
+                let due = now + chance.exponential(DELAY_MEAN);
+                evicted += u32::from(pool.insert(due, item, now).is_err());
+                let _ = pool.accompany(item, now);
+                if chance.below(600) == 0 {
+                    left += pool.release(now, drop);
+                }
+            }
+            left += pool.drain(drop);
+        });
+        assert_eq!(calls, NOTHING, "{strategy}");
+        assert!(evicted > 0 && left > 10_000, "{strategy}: {evicted} evicted, {left} left");
+    }
 }

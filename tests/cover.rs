@@ -9,9 +9,6 @@
 #[path = "support/simulation.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod simulation;
-#[path = "support/statistics.rs"]
-#[allow(dead_code, reason = "each test uses its part of it")]
-mod statistics;
 #[path = "support/tap.rs"]
 mod tap;
 #[path = "support/testnet.rs"]
@@ -20,6 +17,7 @@ mod testnet;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use mixline::audit::statistics::{P_MIN, poisson_rates_p, two_sample_p};
 use mixline::client::{Client, Connection};
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
@@ -27,7 +25,6 @@ use mixline::io::memory::Conditions;
 use mixline::pki::{MailboxKeys, Rate, Rates};
 
 use simulation::Simulation;
-use statistics::{P_MIN, poisson_rates_p, two_sample_p};
 use tap::{Log, Step, Tap};
 use testnet::Shape;
 

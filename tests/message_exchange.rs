@@ -4,15 +4,13 @@
 #[path = "support/mixnet.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod mixnet;
-#[path = "support/statistics.rs"]
-#[allow(dead_code, reason = "each test uses its part of it")]
-mod statistics;
 #[path = "support/testnet.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod testnet;
 
 use std::collections::BTreeMap;
 
+use mixline::audit::statistics::{P_MIN, chi_square_p, uniform_p};
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
 use mixline::message::inbox::HELD_BYTES_MAX;
@@ -27,7 +25,6 @@ use mixline::sphinx::geometry::PAYLOAD_OVERHEAD_BYTES;
 use mixline::sphinx::{Geometry, Identifier, NodeAddress, payload};
 
 use mixnet::{Conditions, Mixnet, Trace};
-use statistics::{P_MIN, chi_square_p, uniform_p};
 use testnet::Shape;
 
 const PATIENCE: Nanos = Nanos::from_secs(3600);

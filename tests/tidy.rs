@@ -54,6 +54,7 @@ const MODULES: &[(&str, Imports)] = &[
     ("network", Any),
     ("node", Any),
     ("demo", Any),
+    ("audit", Any),
     ("cli", Any),
 ];
 

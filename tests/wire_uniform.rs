@@ -23,16 +23,11 @@ mod loopback;
 #[path = "support/packets.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod packets;
-#[path = "support/statistics.rs"]
-#[allow(dead_code, reason = "each test uses its part of it")]
-mod statistics;
 #[path = "support/tap.rs"]
 mod tap;
 #[path = "support/testnet.rs"]
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod testnet;
-#[path = "support/uniformity.rs"]
-mod uniformity;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -41,10 +36,10 @@ use std::sync::LazyLock;
 use endpoint::{Arrived, Endpoint};
 use loopback::Loopback;
 use packets::Builder;
-use statistics::P_MIN;
 use tap::{Log, Step, Tap};
-use uniformity::{DATAGRAM_BYTES, Place, Sample, Test};
 
+use mixline::audit::statistics::P_MIN;
+use mixline::audit::uniformity::{Place, Probe, Sample};
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
 use mixline::io::Port as _;
@@ -65,6 +60,8 @@ const SESSION_DATAGRAMS: u64 = 100_000;
 /// Datagrams of each kind of handshake datagram.
 const HANDSHAKE_DATAGRAMS: u64 = 2_000;
 const STEP: Nanos = Nanos::from_millis(50);
+/// The length of every datagram.
+const DATAGRAM_BYTES: usize = 1408;
 /// The bar of each test.
 const P_SUSPECT: f64 = 1e-6;
 
@@ -152,7 +149,7 @@ impl Run {
         let builder = Builder::new(&mut net);
         let public = net.listed_gateway().link_public();
         let capture = Capture {
-            samples: KINDS.map(|_| Sample::new()),
+            samples: KINDS.map(|_| Sample::new(DATAGRAM_BYTES)),
             headers: HashSet::new(),
             frames: [0; 5],
             inits: Vec::new(),
@@ -297,7 +294,7 @@ static CAPTURE: LazyLock<Capture> = LazyLock::new(capture);
 
 /// Datagrams of the system's noise, each changed by `change`, which is told its number.
 fn noise(count: usize, mut change: impl FnMut(usize, &mut [u8])) -> Sample {
-    let (mut sample, mut rng) = (Sample::new(), Rng::from_os());
+    let (mut sample, mut rng) = (Sample::new(DATAGRAM_BYTES), Rng::from_os());
     for number in 0..count {
         let mut datagram = rng.bytes::<DATAGRAM_BYTES>();
         change(number, &mut datagram);
@@ -307,9 +304,9 @@ fn noise(count: usize, mut change: impl FnMut(usize, &mut [u8])) -> Sample {
 }
 
 #[track_caller]
-fn assert_seen(sample: &Sample, test: Test, position: usize) {
-    let p = sample.p(Place { test, position });
-    assert!(p < P_SUSPECT, "{test:?} at {position} passes with p = {p:.1e}");
+fn assert_seen(sample: &Sample, probe: Probe, position: usize) {
+    let p = sample.p(Place { probe, position });
+    assert!(p < P_SUSPECT, "{probe:?} at {position} passes with p = {p:.1e}");
 }
 
 #[test]
@@ -352,21 +349,21 @@ fn what_sockets_receive_is_noise() {
 
 #[test]
 fn a_bare_curve_point_is_seen() {
-    let mut bare = Sample::new();
+    let mut bare = Sample::new(DATAGRAM_BYTES);
     for init in &CAPTURE.inits {
         bare.add(([127, 0, 0, 1], 1).into(), &CAPTURE.bare(init));
     }
     // Its top bit is always zero: RFC 7748, section 5.
-    assert_seen(&bare, Test::Byte, EPHEMERAL + POINT_BYTES - 1);
+    assert_seen(&bare, Probe::Byte, EPHEMERAL + POINT_BYTES - 1);
 }
 
 #[test]
 fn a_bare_kem_ciphertext_is_seen_in_twenty_datagrams() {
-    let mut bare = Sample::new();
+    let mut bare = Sample::new(DATAGRAM_BYTES);
     for init in &CAPTURE.inits[..20] {
         bare.add(([127, 0, 0, 1], 1).into(), &CAPTURE.bare(init));
     }
-    assert_seen(&bare, Test::Kem, CIPHERTEXT);
+    assert_seen(&bare, Probe::Kem, CIPHERTEXT);
 }
 
 #[test]
@@ -376,23 +373,23 @@ fn a_kem_ciphertext_is_seen_wherever_it_stands() {
             let bare = CAPTURE.bare(&CAPTURE.inits[number]);
             datagram[offset..offset + 1088].copy_from_slice(&bare[CIPHERTEXT..EPHEMERAL]);
         });
-        assert_seen(&sample, Test::Kem, offset);
+        assert_seen(&sample, Probe::Kem, offset);
     }
 }
 
 #[test]
 fn uniform_bytes_that_depend_on_others_are_seen() {
     let counter = noise(2_560, |number, datagram| datagram[7] = number.to_le_bytes()[0]);
-    assert!(counter.p(Place { test: Test::Byte, position: 7 }) > 0.99);
-    assert_seen(&counter, Test::Successive, 7);
+    assert!(counter.p(Place { probe: Probe::Byte, position: 7 }) > 0.99);
+    assert_seen(&counter, Probe::Successive, 7);
     let copied = noise(2_560, |_, datagram| datagram[900] = datagram[901]);
-    assert_seen(&copied, Test::Neighbour, 900);
+    assert_seen(&copied, Probe::Neighbour, 900);
 }
 
 #[test]
 fn noise_passes_for_noise() {
     // A fixed seed, so that chance has spoken once and for all.
-    let (mut sample, mut rng) = (Sample::new(), Rng::from_seed([1; 32]));
+    let (mut sample, mut rng) = (Sample::new(DATAGRAM_BYTES), Rng::from_seed([1; 32]));
     for _ in 0..20_000 {
         sample.add(([127, 0, 0, 1], 1).into(), &rng.bytes::<DATAGRAM_BYTES>());
     }

@@ -5,21 +5,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::statistics::{normal_cdf, uniform_p};
+use super::statistics::{normal_cdf, uniform_p};
 
-/// The length of every datagram.
-pub(crate) const DATAGRAM_BYTES: usize = 1408;
 /// ML-KEM-768's u: 3 polynomials of 256 coefficients, ten bits each (FIPS 203, 4.2.1).
 const KEM_VALUES: usize = 3 * 256;
 const KEM_VALUE_BITS: usize = 10;
 const KEM_BYTES: usize = KEM_VALUES * KEM_VALUE_BITS / 8;
 const KEM_MODULUS: usize = 3329;
-/// Where in a datagram a ciphertext could begin.
-const KEM_OFFSETS: usize = DATAGRAM_BYTES - KEM_BYTES + 1;
 
 /// What is tested at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Test {
+pub enum Probe {
     /// The byte.
     Byte,
     /// The byte XOR the one in the flow's datagram before.
@@ -30,27 +26,26 @@ pub(crate) enum Test {
     Kem,
 }
 
-/// One of the tests of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) test: Test,
-    pub(crate) position: usize,
+impl Probe {
+    const ALL: [Probe; 4] = [Probe::Byte, Probe::Successive, Probe::Neighbour, Probe::Kem];
 }
 
-impl Place {
-    /// All tests of a sample.
-    pub(crate) fn all() -> impl Iterator<Item = Place> {
-        let of = |test, positions| (0..positions).map(move |position| Place { test, position });
-        of(Test::Byte, DATAGRAM_BYTES)
-            .chain(of(Test::Successive, DATAGRAM_BYTES))
-            .chain(of(Test::Neighbour, DATAGRAM_BYTES - 1))
-            .chain(of(Test::Kem, KEM_OFFSETS))
-    }
+/// One of the tests of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What is tested.
+    pub probe: Probe,
+    /// Where in the datagram it begins.
+    pub position: usize,
 }
 
 /// What was counted of datagrams of one kind.
-pub(crate) struct Sample {
-    pub(crate) count: u64,
+pub struct Sample {
+    /// Datagrams that were counted.
+    pub count: u64,
+    /// Datagrams of another length, which were not.
+    pub odd: u64,
+    datagram_bytes: usize,
     bytes: Histogram,
     successive: Histogram,
     neighbours: Histogram,
@@ -59,20 +54,26 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(crate) fn new() -> Self {
+    /// Nothing yet of datagrams of `datagram_bytes`, which are at least one.
+    pub fn new(datagram_bytes: usize) -> Self {
         Sample {
             count: 0,
-            bytes: Histogram::new(),
-            successive: Histogram::new(),
-            neighbours: Histogram::new(),
-            kem: KemTrace::new(),
+            odd: 0,
+            datagram_bytes,
+            bytes: Histogram::new(datagram_bytes),
+            successive: Histogram::new(datagram_bytes),
+            neighbours: Histogram::new(datagram_bytes - 1),
+            kem: KemTrace::new(datagram_bytes),
             last: HashMap::new(),
         }
     }
 
     /// Counts the next datagram of `flow`.
-    pub(crate) fn add(&mut self, flow: SocketAddr, datagram: &[u8]) {
-        assert_eq!(datagram.len(), DATAGRAM_BYTES);
+    pub fn add(&mut self, flow: SocketAddr, datagram: &[u8]) {
+        if datagram.len() != self.datagram_bytes {
+            self.odd += 1;
+            return;
+        }
         self.count += 1;
         self.bytes.add(datagram.iter().copied());
         self.neighbours.add(datagram.windows(2).map(|pair| pair[0] ^ pair[1]));
@@ -83,19 +84,42 @@ impl Sample {
         last.extend_from_slice(datagram);
     }
 
+    /// All tests of the sample.
+    pub fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        let of = |probe, positions| (0..positions).map(move |position| Place { probe, position });
+        of(Probe::Byte, self.bytes.0.len())
+            .chain(of(Probe::Successive, self.successive.0.len()))
+            .chain(of(Probe::Neighbour, self.neighbours.0.len()))
+            .chain(of(Probe::Kem, self.kem.counts.len()))
+    }
+
     /// The p-value of one test.
-    pub(crate) fn p(&self, place: Place) -> f64 {
-        match place.test {
-            Test::Byte => self.bytes.p(place.position),
-            Test::Successive => self.successive.p(place.position),
-            Test::Neighbour => self.neighbours.p(place.position),
-            Test::Kem => self.kem.p(place.position),
+    ///
+    /// # Panics
+    /// When the place is none of the sample's.
+    pub fn p(&self, place: Place) -> f64 {
+        match place.probe {
+            Probe::Byte => self.bytes.p(place.position),
+            Probe::Successive => self.successive.p(place.position),
+            Probe::Neighbour => self.neighbours.p(place.position),
+            Probe::Kem => self.kem.p(place.position),
         }
     }
 
     /// The tests whose p-value is below `p_min`.
-    pub(crate) fn failures(&self, p_min: f64) -> Vec<Place> {
-        Place::all().filter(|&place| self.p(place) < p_min).collect()
+    pub fn failures(&self, p_min: f64) -> Vec<Place> {
+        self.places().filter(|&place| self.p(place) < p_min).collect()
+    }
+
+    /// The smallest p-value of all tests.
+    pub fn least_p(&self) -> f64 {
+        self.places().map(|place| self.p(place)).fold(1.0, f64::min)
+    }
+}
+
+impl fmt::Debug for Sample {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Sample").field("count", &self.count).finish_non_exhaustive()
     }
 }
 
@@ -103,10 +127,10 @@ impl Sample {
 impl fmt::Display for Sample {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{:>6} datagrams; smallest p:", self.count)?;
-        for test in [Test::Byte, Test::Successive, Test::Neighbour, Test::Kem] {
-            let places = Place::all().filter(|place| place.test == test);
+        for probe in Probe::ALL {
+            let places = self.places().filter(|place| place.probe == probe);
             let least = places.map(|place| self.p(place)).fold(1.0, f64::min);
-            write!(out, " {test:?} {least:.1e}")?;
+            write!(out, " {probe:?} {least:.1e}")?;
         }
         Ok(())
     }
@@ -116,16 +140,18 @@ impl fmt::Display for Sample {
 struct Histogram(Vec<[u32; 256]>);
 
 impl Histogram {
-    fn new() -> Self {
-        Histogram(vec![[0; 256]; DATAGRAM_BYTES])
+    fn new(positions: usize) -> Self {
+        Histogram(vec![[0; 256]; positions])
     }
 
     fn add(&mut self, values: impl Iterator<Item = u8>) {
         self.0.iter_mut().zip(values).for_each(|(counts, value)| counts[usize::from(value)] += 1);
     }
 
+    /// Where nothing was counted, nothing speaks against chance.
     fn p(&self, position: usize) -> f64 {
-        uniform_p(&self.0[position].map(u64::from))
+        let counts = self.0[position].map(u64::from);
+        if counts.iter().all(|&count| count == 0) { 1.0 } else { uniform_p(&counts) }
     }
 }
 
@@ -142,22 +168,25 @@ struct KemTrace {
 }
 
 impl KemTrace {
-    fn new() -> Self {
+    /// A ciphertext may begin wherever it fits.
+    fn new(datagram_bytes: usize) -> Self {
         let mut residues = [0; 1 << KEM_VALUE_BITS];
         for residue in 0..KEM_MODULUS {
             let rounded = (residue * residues.len() + KEM_MODULUS / 2) / KEM_MODULUS;
             residues[rounded % residues.len()] += 1;
         }
         let heavy = residues.map(|count| count == 4);
-        KemTrace { heavy, counts: vec![0; KEM_OFFSETS], datagrams: 0 }
+        let offsets = (datagram_bytes + 1).saturating_sub(KEM_BYTES);
+        KemTrace { heavy, counts: vec![0; offsets], datagrams: 0 }
     }
 
     fn add(&mut self, datagram: &[u8]) {
         self.datagrams += 1;
         // Heavy values that end before each bit, in steps of a value. Values begin at even bits,
         // so each lies within two bytes.
-        let mut heavy_before = [0u16; 8 * DATAGRAM_BYTES + 1];
-        for start in (0..=8 * DATAGRAM_BYTES - KEM_VALUE_BITS).step_by(2) {
+        let bits = 8 * datagram.len();
+        let mut heavy_before = vec![0u16; bits + 1];
+        for start in (0..=bits.saturating_sub(KEM_VALUE_BITS)).step_by(2) {
             let byte = start / 8;
             let pair =
                 u16::from(datagram[byte]) | u16::from(*datagram.get(byte + 1).unwrap_or(&0)) << 8;
