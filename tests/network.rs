@@ -101,7 +101,7 @@ fn every_packet_is_delivered_or_in_one_drop_counter() {
         delay_max: Nanos::from_millis(30),
         ..Conditions::default()
     };
-    for workers in [1, 2] {
+    for workers in [1, 2, 4] {
         let mut simulation = connected(conditions, workers, 2);
         let received = exchange(&mut simulation, 300);
         let account = account(&simulation);

@@ -1,49 +1,91 @@
 //! Steps 1 and 2 of the diary: receive a batch, open each datagram into a slot.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
 use super::drops::{Drops, Reason, Refusal};
+use super::ingress::{ARRIVALS_MAX, Arrival, WAITING_MAX};
 use super::policing::Policer;
 use super::rings::{Handshake, Inbox, Upcall};
+use super::shed::{Found, Shedder};
 use super::slab::{Slot, SlotCache};
+use super::spill::Spills;
 use super::tables::Tables;
-use super::{ARRIVALS_MAX, Arrival, Counts, Rings, Worker};
+use super::{BATCH, Counts, Ingress, Rings, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
 use crate::link::{self, Frame, Opened, Sessions};
 
+/// Datagrams that one turn looks at, at most: in overload most are turned away.
+const SEEN_MAX: usize = 1024;
+
 impl<P: Port> Worker<P> {
-    /// Receives what the port has, at most a group; returns how many datagrams that were.
+    /// Receives what the port has, as far as there is room for it: a group for this worker, what
+    /// others take over, and some for later turns; in overload a random share is turned away.
+    /// Returns how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
-        let group = self.group;
-        let (port, mut intake) = self.intake(now);
-        port.receive(group, |source, datagram| intake.take(source, datagram))
+        let Some((port, mut intake, shedder)) = self.intake(now) else { return 0 };
+        let most = intake.group.min(BATCH);
+        let (mut seen, mut is_all) = (0, false);
+        while !is_all && seen < SEEN_MAX && intake.waiting.len() + most <= WAITING_MAX {
+            let handed = port.receive(most, |source, datagram| match shedder.keeps() {
+                true => intake.take(source, datagram),
+                false => intake.drops().count(Refusal::Overload),
+            });
+            seen += handed;
+            is_all = handed < most;
+        }
+        let is_free = intake.arrivals.is_empty();
+        let taken = intake.admit_waiting();
+        // Who takes over from others passes nothing on.
+        if is_free {
+            intake.spills.pass_on(intake.waiting, intake.group);
+        }
+        let found = match (intake.waiting.is_empty(), is_all) {
+            (true, _) if seen + taken == 0 => Found::Nothing,
+            (true, _) => Found::Enough,
+            (false, true) => Found::More,
+            (false, false) => Found::TooMuch,
+        };
+        shedder.note(found, now);
+        seen.max(taken)
+    }
+
+    /// Takes over what other workers have opened and cannot unwrap at once; returns how many
+    /// packets.
+    pub(super) fn take_over(&mut self, now: Nanos) -> usize {
+        let Some(ingress) = &mut self.ingress else { return 0 };
+        let mut taken: ArrayVec<Slot, ARRIVALS_MAX> = ArrayVec::new();
+        let most = ingress.group.saturating_sub(ingress.arrivals.len());
+        ingress.spills.pop_each(most, |slot| taken.push(slot));
+        let count = taken.len();
+        for slot in taken {
+            self.admit_opened(slot, now);
+        }
+        count
     }
 
     /// Takes in a packet that begins its way here.
-    pub(super) fn admit_own(&mut self, slot: Slot) {
+    pub(super) fn admit_own(&mut self, slot: Slot, now: Nanos) {
         self.counts.packets_own.add(1);
-        let (_, mut intake) = self.intake(Nanos::ZERO);
-        if let Err((slot, Some(reason))) = intake.admit(slot) {
-            self.drop_packet(slot, reason);
+        self.admit_opened(slot, now);
+    }
+
+    fn admit_opened(&mut self, slot: Slot, now: Nanos) {
+        let Some((_, mut intake, _)) = self.intake(now) else { return self.slots.give(slot) };
+        if let Err((slot, reason)) = intake.admit(slot) {
+            intake.refuse(slot, reason);
         }
     }
 
-    fn intake(&mut self, now: Nanos) -> (&mut P, Intake<'_>) {
-        let Worker {
-            port,
-            sessions,
-            slots,
-            tables,
-            policer,
-            rings,
-            counts,
-            arrivals,
-            draining,
-            ..
-        } = self;
+    /// What opens datagrams, if this worker takes any in: its port, what the opening needs, and
+    /// what is turned away.
+    fn intake(&mut self, now: Nanos) -> Option<(&mut P, Intake<'_>, &mut Shedder)> {
+        let Worker { port, sessions, slots, tables, rings, counts, ingress, .. } = self;
+        let Ingress { group, shedder, spills, waiting, policer, arrivals, draining, .. } =
+            ingress.as_mut()?;
         let Rings { control, handshakes, .. } = &*rings;
         let intake = Intake {
             sessions,
@@ -54,10 +96,13 @@ impl<P: Port> Worker<P> {
             handshakes,
             counts,
             arrivals,
+            spills,
+            waiting,
+            group: *group,
             draining: *draining,
             now,
         };
-        (port, intake)
+        Some((port, intake, shedder))
     }
 }
 
@@ -71,6 +116,9 @@ struct Intake<'a> {
     handshakes: &'a Inbox<Handshake>,
     counts: &'a Counts,
     arrivals: &'a mut ArrayVec<Arrival, ARRIVALS_MAX>,
+    spills: &'a mut Spills,
+    waiting: &'a mut VecDeque<Slot>,
+    group: usize,
     draining: bool,
     now: Nanos,
 }
@@ -81,10 +129,7 @@ impl Intake<'_> {
             return self.drops().count(Refusal::SlotsExhausted);
         };
         if let Err((slot, reason)) = self.open(source, datagram, slot) {
-            self.slots.give(slot);
-            if let Some(reason) = reason {
-                self.drops().count(reason);
-            }
+            self.refuse(slot, reason);
         }
     }
 
@@ -117,13 +162,34 @@ impl Intake<'_> {
         match frame {
             Frame::Sphinx => {
                 self.counts.packets_in.add(1);
-                self.admit(slot)
+                self.waiting.push_back(slot);
+                Ok(())
             }
             Frame::Dummy => {
                 self.counts.dummies_in.add(1);
                 Err((slot, None))
             }
             _ => self.pass_up(Upcall::Frame { opened, slot }),
+        }
+    }
+
+    /// Lets as many of the waiting packets in as make a group; returns how many.
+    fn admit_waiting(&mut self) -> usize {
+        let count = self.waiting.len().min(self.group).min(self.arrivals.remaining_capacity());
+        for _ in 0..count {
+            let Some(slot) = self.waiting.pop_front() else { break };
+            if let Err((slot, reason)) = self.admit(slot) {
+                self.refuse(slot, reason);
+            }
+        }
+        count
+    }
+
+    /// Takes a slot home, and counts why if there is a reason.
+    fn refuse(&mut self, slot: Slot, reason: Option<Reason>) {
+        self.slots.give(slot);
+        if let Some(reason) = reason {
+            self.drops().count(reason);
         }
     }
 

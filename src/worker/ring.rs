@@ -110,6 +110,12 @@ impl<T> Producer<T> {
         Ok(())
     }
 
+    /// How many more messages can be staged.
+    pub fn room(&mut self) -> usize {
+        self.head = self.shared.head.load(Ordering::Acquire);
+        self.shared.places.len() - self.staged.wrapping_sub(self.head) as usize
+    }
+
     /// Hands over what was staged since the last call; returns whether that was anything.
     #[inline]
     pub fn publish(&mut self) -> bool {
