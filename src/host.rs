@@ -7,6 +7,7 @@ use std::fs;
 
 pub mod event;
 pub mod gathering;
+pub mod mounts;
 pub mod namespace;
 pub mod netlink;
 pub mod privileges;
@@ -105,6 +106,14 @@ pub fn raise_descriptor_limit() -> std::io::Result<u64> {
     // SAFETY: `limit` is a live, initialised rlimit for the length of the call.
     let written = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     if written != 0 { Err(std::io::Error::last_os_error()) } else { Ok(limit.rlim_cur) }
+}
+
+/// Lets every other thread go before the calling one, for good: for work that nobody waits for.
+pub fn yield_to_all() {
+    /// The lowest of all (setpriority(2)), with which a thread still gets on in the end.
+    const LOWEST: libc::c_int = 19;
+    // SAFETY: no memory is involved; on Linux the call concerns the calling thread alone.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST) };
 }
 
 /// Asks the process `pid`, a child that was not waited for yet, to end (SIGTERM).

@@ -4,8 +4,9 @@
 //! `tests/replay.rs` includes their very source files over the model checker's versions of these
 //! names and walks through every interleaving (`docs/architecture.md`).
 
+pub(crate) use crossbeam_queue::ArrayQueue;
 pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A place for a value that two threads take turns at, by an agreement of their own.
 #[derive(Debug)]

@@ -1,8 +1,10 @@
 //! One file with a mix key and its table: made whole, checked before it is used, wiped when it is
 //! over.
 
+use super::fingerprints::{PATH_LINES, lines_for};
 use super::header::{self, Header};
-use super::{Death, Fingerprints, MemoryError, OPEN, Options, map};
+use super::map::{self, Map};
+use super::{Death, MemoryError, OPEN, Options};
 use crate::crypto::random::Rng;
 use crate::crypto::x25519::Secret;
 use crate::host;
@@ -10,10 +12,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use zeroize::Zeroizing;
 
 /// What the name of a file ends with until it is whole.
 pub(super) const UNFINISHED: &str = "new";
+/// What the system counts a file's memory in (stat(2)).
+const BLOCK_BYTES: u64 = 512;
 /// Mode bits that let others than the owner at a file.
 const MODE_GROUP_AND_OTHERS: u32 = 0o077;
 
@@ -30,8 +35,11 @@ pub(super) fn open(path: &Path, epoch: u64) -> Result<Option<(File, Header)>, Me
     let mut bytes = Zeroizing::new([0; header::BYTES]);
     file.read_exact_at(&mut *bytes, 0).map_err(|_| damaged())?;
     let header = Header::decode(&bytes).ok_or_else(damaged)?;
-    let length = file.metadata().map_err(failed)?.len();
-    if header.epoch != epoch || map::file_bytes(header.lines) != Some(length) {
+    let metadata = file.metadata().map_err(failed)?;
+    // All of it was taken when it was made: where a page is missing now, what it said is lost.
+    let is_whole = map::file_bytes(header.lines) == Some(metadata.len())
+        && metadata.blocks().saturating_mul(BLOCK_BYTES) >= metadata.len();
+    if header.epoch != epoch || header.lines < PATH_LINES as u64 || !is_whole {
         return Err(damaged());
     }
     if header.boot_id != boot_id().map_err(failed)? {
@@ -48,11 +56,11 @@ pub(super) fn create(
     secret: &Secret,
     options: Options,
     rng: &mut Rng,
-) -> Result<(File, Header), MemoryError> {
+) -> Result<(Map, Header), MemoryError> {
     let failed = |source| MemoryError::io(path, source);
     let header = Header {
         epoch,
-        lines: Fingerprints::lines_for(options.lanes()),
+        lines: lines_for(options.lanes()),
         hash_key: Zeroizing::new(rng.bytes()),
         secret: secret.clone(),
         boot_id: boot_id().map_err(failed)?,
@@ -67,20 +75,24 @@ pub(super) fn create(
         .open(&unfinished)
         .map_err(failed)?;
     let bytes = map::file_bytes(header.lines).unwrap_or(u64::MAX);
-    if let Err(error) = map::reserve(&file, bytes) {
+    let map = file.set_len(bytes).and_then(|()| Map::shared(&file, header.lines));
+    let map = map.map_err(|error| {
         let _ = fs::remove_file(&unfinished);
-        return Err(match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory => {
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::OutOfMemory
+            | io::ErrorKind::FileTooLarge
+            | io::ErrorKind::InvalidInput => {
                 let place = path.parent().unwrap_or(path).display().to_string();
                 MemoryError::NoRoom { place, bytes }
             }
             _ => failed(error),
-        });
-    }
-    file.write_all_at(&OPEN.to_le_bytes(), map::STATE_OFFSET).map_err(failed)?;
+        }
+    })?;
+    map.state().store(OPEN, Relaxed);
     file.write_all_at(&*header.encode(), 0).map_err(failed)?;
     fs::rename(&unfinished, path).map_err(failed)?;
-    Ok((file, header))
+    Ok((map, header))
 }
 
 /// Wipes the key in a file, if there is one, and removes it: whoever still has it open finds

@@ -25,11 +25,12 @@
 //! a choice between two homes, and resizing the table while it is in use.
 
 use super::Verdict;
-use super::map::{LINE_WORDS, Map};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 
+/// Words in a line.
+pub(super) const LINE_WORDS: usize = 8;
 /// Lines on a path: at the planned load nearly all paths end in the first.
-const PATH_LINES: u32 = 16;
+pub(super) const PATH_LINES: usize = 16;
 const WORD_LANES: u64 = 4;
 const LINE_LANES: u64 = LINE_WORDS as u64 * WORD_LANES;
 const LANE_BITS: u32 = 16;
@@ -38,82 +39,71 @@ const ONES: u64 = 0x0001_0001_0001_0001;
 /// How many lines the sample for the fill ratio has: a standard error below 0.002.
 const SAMPLE_LINES: usize = 4096;
 
-/// The table.
-pub(super) struct Fingerprints {
-    map: Map,
-}
+/// One cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct Line(pub(super) [AtomicU64; LINE_WORDS]);
 
-/// Where a hash looks, and for what.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// Picks the home line.
-    home: u64,
-    /// Picks the stride to the further lines.
-    stride: u64,
+/// Where a hash looks in a table of so many lines, and for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// The home line.
+    home: usize,
+    /// From one line to the next.
+    stride: usize,
     /// The order of the words within a line: word `i` of the walk is word `i ^ order`.
     order: usize,
     /// Never 0: that is a free lane.
     fingerprint: u64,
 }
 
-impl Place {
-    /// The place of a uniform 128-bit hash: each part comes from bits of its own.
-    pub(super) fn from_hash(first: u64, second: u64) -> Self {
-        Place {
-            home: first,
-            stride: second << 32,
-            order: (second >> 61) as usize,
-            fingerprint: ((second >> 32) & 0xffff).max(1),
+impl Path {
+    /// The path of a uniform 128-bit hash through `lines` lines, at least [`PATH_LINES`]: each
+    /// part comes from bits of its own.
+    pub(super) fn of(hash: [u64; 2], lines: usize) -> Self {
+        Path {
+            home: scale(hash[0], lines),
+            stride: 1 + scale(hash[1] << 32, lines - 1),
+            order: (hash[1] >> 61) as usize,
+            fingerprint: ((hash[1] >> 32) & 0xffff).max(1),
         }
     }
-}
 
-impl Fingerprints {
-    /// The lines of a table with at least `lanes` lanes.
-    pub(super) fn lines_for(lanes: u64) -> u64 {
-        lanes.div_ceil(LINE_LANES).max(u64::from(PATH_LINES))
+    /// The line where it begins, and nearly always ends.
+    pub(super) fn home(self) -> usize {
+        self.home
     }
 
-    /// The table in `map`, as full as it is.
-    pub(super) fn over(map: Map) -> Self {
-        Fingerprints { map }
-    }
-
-    /// The word of the key's state.
-    pub(super) fn state(&self) -> &AtomicU64 {
-        self.map.state()
-    }
-
-    /// Test-and-set.
-    pub(super) fn insert(&self, place: Place) -> Verdict {
-        let lines = self.map.lines();
-        let mut line = scale(place.home, lines.len());
-        let stride = 1 + scale(place.stride, lines.len() - 1);
+    /// Test-and-set in `lines`, of which there are as many as the path was made for.
+    pub(super) fn record(self, lines: &[Line]) -> Verdict {
+        let mut line = self.home;
         for _ in 0..PATH_LINES {
             let words = &lines[line].0;
             for step in 0..LINE_WORDS {
-                if let Some(verdict) = claim(&words[step ^ place.order], place.fingerprint) {
+                if let Some(verdict) = claim(&words[step ^ self.order], self.fingerprint) {
                     return verdict;
                 }
             }
-            line = (line + stride) % lines.len();
+            line += self.stride;
+            if line >= lines.len() {
+                line -= lines.len();
+            }
         }
         Verdict::Full
     }
+}
 
-    /// Starts loading the home line.
-    pub(super) fn prefetch(&self, place: Place) {
-        self.map.prefetch(scale(place.home, self.map.lines().len()));
-    }
+/// The lines of a table with at least `lanes` lanes.
+pub(super) fn lines_for(lanes: u64) -> u64 {
+    lanes.div_ceil(LINE_LANES).max(PATH_LINES as u64)
+}
 
-    /// Share of the lanes that are taken, from a sample of lines.
-    pub(super) fn fill_ratio(&self) -> f64 {
-        let lines = self.map.lines();
-        let sample = lines.iter().step_by(lines.len().div_ceil(SAMPLE_LINES));
-        let lanes = sample.len() as u64 * LINE_LANES;
-        let taken: u64 = sample.flat_map(|line| &line.0).map(taken_lanes).sum();
-        taken as f64 / lanes as f64
-    }
+/// Share of the lanes that are taken, from a sample of `lines`.
+pub(super) fn fill_ratio(lines: &[Line]) -> f64 {
+    let sample = lines.iter().step_by(lines.len().div_ceil(SAMPLE_LINES));
+    let lanes = sample.len() as u64 * LINE_LANES;
+    let taken: u64 = sample.flat_map(|line| &line.0).map(taken_lanes).sum();
+    taken as f64 / lanes as f64
 }
 
 /// Looks for `fingerprint` in `word`, and takes a free lane if it is not there; nothing when

@@ -2,35 +2,33 @@
 //! where it is a file on a tmpfs, with the process that comes after this one.
 //!
 //! It is the one place of the filter with unsafe code: the mapping itself, and a hint to the
-//! processor that hides the cache miss of each lookup (60 ns a packet instead of 210 with a table
-//! of 64 MiB).
+//! processor that hides the cache miss of each lookup.
+//!
+//! Gibibytes are taken and given back in steps: what one call of the kernel does to a whole
+//! table would hold up every other thread of the process that needs memory meanwhile.
 
 #![allow(unsafe_code)]
 
+use super::fingerprints::{LINE_WORDS, Line};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::AsRawFd as _;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Words in a line.
-pub(super) const LINE_WORDS: usize = 8;
 /// Bytes before the first line of the table.
-pub(super) const HEADER_BYTES: usize = PAGE_LINES * size_of::<Line>();
+pub(super) const HEADER_BYTES: usize = PAGE_LINES * LINE_BYTES;
+
+const LINE_BYTES: usize = size_of::<Line>();
 /// Lines in a page of 4 KiB, the smallest there is.
 const PAGE_LINES: usize = 64;
 /// The line of the header page that holds the state; the lines before it are the header's text.
 const STATE_LINE: usize = 8;
-/// Where the state stands in a file.
-pub(super) const STATE_OFFSET: u64 = (STATE_LINE * size_of::<Line>()) as u64;
+/// Lines that the kernel is asked for, or given back, at a time: 16 MiB, some milliseconds.
+const STEP_LINES: usize = (16 << 20) / LINE_BYTES;
 
-/// One cache line.
-#[derive(Default)]
-#[repr(align(64))]
-pub(super) struct Line(pub(super) [AtomicU64; LINE_WORDS]);
-
-const _: () = assert!(size_of::<Line>() == 64);
+const _: () = assert!(LINE_BYTES == 64 && LINE_WORDS * size_of::<AtomicU64>() == LINE_BYTES);
 
 /// A header page and all lines of a table.
 pub(super) struct Map {
@@ -51,16 +49,31 @@ impl Map {
     /// # Errors
     /// When there is not as much memory.
     pub(super) fn anonymous(lines: u64) -> io::Result<Self> {
-        Self::of(-1, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, lines)
+        let map = Self::of(-1, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, lines)?;
+        match map.populate() {
+            Err(error) if is_unknown(&error) => map.touch(),
+            populated => populated?,
+        }
+        Ok(map)
     }
 
-    /// The header and the `lines` lines in `file`, which has [`file_bytes`] of room: nobody else
-    /// may shorten it, or this process ends with a bus error.
+    /// The header and the `lines` lines in `file`, which has [`file_bytes`], all of them in memory
+    /// from now on. Nobody else may shorten it, or this process ends with a bus error.
     ///
     /// # Errors
-    /// When it cannot be mapped.
+    /// When it cannot be mapped, or the file system has no such room.
     pub(super) fn shared(file: &File, lines: u64) -> io::Result<Self> {
-        Self::of(file.as_raw_fd(), libc::MAP_SHARED, lines)
+        let map = Self::of(file.as_raw_fd(), libc::MAP_SHARED, lines)?;
+        // Through the mapping, which asked for huge pages: what is reserved through the file, as
+        // an old kernel needs it, has small ones.
+        match map.populate() {
+            Err(error) if is_unknown(&error) => {
+                reserve(file, file_bytes(lines).ok_or(io::ErrorKind::StorageFull)?)?;
+                map.touch();
+            }
+            populated => populated?,
+        }
+        Ok(map)
     }
 
     /// The table's lines.
@@ -94,7 +107,7 @@ impl Map {
     fn of(fd: libc::c_int, flags: libc::c_int, lines: u64) -> io::Result<Self> {
         let lines = usize::try_from(lines).ok().and_then(|lines| lines.checked_add(PAGE_LINES));
         let lines = lines.ok_or(io::ErrorKind::OutOfMemory)?;
-        let bytes = lines.checked_mul(size_of::<Line>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let bytes = lines.checked_mul(LINE_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at a place that the kernel chooses touches no memory of ours.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, flags, fd, 0) };
@@ -103,21 +116,50 @@ impl Map {
         }
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let map = Map { start, lines };
-        map.advise(libc::MADV_HUGEPAGE);
+        // Where the kernel cannot follow, nothing is lost but time.
+        let _ = map.advise(0..lines, libc::MADV_HUGEPAGE);
         // The header holds the key, and no dump of a crash shall.
-        map.advise(libc::MADV_DONTDUMP);
-        map.touch();
+        let _ = map.advise(0..lines, libc::MADV_DONTDUMP);
         Ok(map)
     }
 
-    /// Tells the kernel what the memory is for; where it cannot follow, nothing is lost.
-    fn advise(&self, advice: libc::c_int) {
-        let bytes = self.lines * size_of::<Line>();
-        // SAFETY: the range is this mapping, and neither advice changes what is in it.
-        unsafe { libc::madvise(self.start.as_ptr().cast(), bytes, advice) };
+    /// The lines of the steps in which a whole map is gone through.
+    fn steps(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let lines = self.lines;
+        (0..lines).step_by(STEP_LINES).map(move |first| first..lines.min(first + STEP_LINES))
     }
 
-    /// Has the kernel bring in every page now, so that none is missing when a packet comes.
+    /// Tells the kernel what the memory is for.
+    fn advise(&self, lines: Range<usize>, advice: libc::c_int) -> io::Result<()> {
+        let first: *const Line = &self.all()[lines.start];
+        let bytes = lines.len() * LINE_BYTES;
+        // SAFETY: the range is part of this mapping, and no advice here changes what is in it.
+        match unsafe { libc::madvise(first.cast_mut().cast(), bytes, advice) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Has the kernel bring in every page now, so that none is missing when a packet comes; what
+    /// it has no room for is an error here, and would be the end of the process at a packet.
+    fn populate(&self) -> io::Result<()> {
+        for lines in self.steps() {
+            loop {
+                match self.advise(lines.clone(), libc::MADV_POPULATE_WRITE) {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // So the kernel says that a store would be answered by a bus error.
+                    Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
+                        return Err(io::ErrorKind::StorageFull.into());
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for kernels before 5.14, which give no answer.
     fn touch(&self) {
         for page in self.all().chunks(PAGE_LINES) {
             page[0].0[0].fetch_or(0, Relaxed);
@@ -127,22 +169,27 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        let bytes = self.lines * size_of::<Line>();
-        // SAFETY: the mapping is ours, and no reference into it outlives `self`.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), bytes) };
+        for lines in self.steps() {
+            let first = self.start.as_ptr().wrapping_add(lines.start);
+            // SAFETY: the mapping is ours, each part goes once, and no reference into it outlives
+            // `self`.
+            unsafe { libc::munmap(first.cast(), lines.len() * LINE_BYTES) };
+        }
     }
+}
+
+/// Whether the kernel does not know what it was asked for.
+fn is_unknown(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 /// Bytes of a file with a header and `lines` lines; none if no file is so long.
 pub(super) fn file_bytes(lines: u64) -> Option<u64> {
-    lines.checked_mul(size_of::<Line>() as u64)?.checked_add(HEADER_BYTES as u64)
+    lines.checked_mul(LINE_BYTES as u64)?.checked_add(HEADER_BYTES as u64)
 }
 
-/// Takes `bytes` of memory for `file`, so that none is missing later.
-///
-/// # Errors
-/// When the file system has no such room.
-pub(super) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+/// Takes `bytes` of memory for `file`.
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     let bytes = libc::off_t::try_from(bytes).map_err(|_| io::ErrorKind::StorageFull)?;
     // SAFETY: no memory of ours is involved; the descriptor is open for the length of the call.
     match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes) } {
@@ -150,21 +197,3 @@ pub(super) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
         error => Err(io::Error::from_raw_os_error(error)),
     }
 }
-
-/// Whether the file or folder lies in memory: on a tmpfs or a ramfs.
-///
-/// # Errors
-/// When the kernel does not say.
-pub(super) fn is_in_memory(file: &File) -> io::Result<bool> {
-    let mut answer = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `answer` has room for one statfs and lives for the length of the call.
-    if unsafe { libc::fstatfs(file.as_raw_fd(), answer.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has filled it, as its success says.
-    let kind = unsafe { answer.assume_init() }.f_type;
-    Ok(matches!(kind, libc::TMPFS_MAGIC | RAMFS_MAGIC))
-}
-
-/// ramfs, which `libc` does not name (linux/magic.h).
-const RAMFS_MAGIC: libc::c_long = 0x8584_58f6;

@@ -7,10 +7,11 @@
 //! that is behind, and the kernel's writing back stalls whoever stores into it for up to 90 ms.
 
 use super::file::{self, UNFINISHED, check_owner};
-use super::map::{self, Map};
-use super::{CLOSED, Death, EpochKey, Fingerprints, MemoryError, OPEN, Options, Table};
+use super::map::Map;
+use super::{CLOSED, Death, EpochKey, MemoryError, OPEN, Options, Table};
 use crate::crypto::random::Rng;
 use crate::crypto::x25519::Secret;
+use crate::host::mounts::Mount;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -119,19 +120,20 @@ impl Memory {
             });
         };
         self.claim()?;
-        let (file, header) = match file::open(&path, epoch)? {
-            Some(found) => found,
+        let (map, header) = match file::open(&path, epoch)? {
+            Some((file, header)) => {
+                let map = Map::shared(&file, header.lines);
+                (map.map_err(|source| MemoryError::io(&path, source))?, header)
+            }
             None => file::create(&path, epoch, secret, options, rng)?,
         };
         if header.secret.public() != secret.public() {
             return Err(MemoryError::dead(&path, Death::OtherKey));
         }
-        let failed = |source| MemoryError::io(&path, source);
-        let map = Map::shared(&file, header.lines).map_err(failed)?;
         if ![OPEN, CLOSED].contains(&map.state().load(Relaxed)) {
             return Err(MemoryError::dead(&path, Death::Damaged));
         }
-        let table = Table { hash_key: header.hash_key, fingerprints: Fingerprints::over(map) };
+        let table = Table { hash_key: header.hash_key, map };
         Ok(EpochKey { secret: header.secret, table })
     }
 
@@ -206,9 +208,8 @@ fn epoch_of(name: &OsStr) -> Option<u64> {
 /// Whether the folder, or the nearest above it that exists, lies in memory.
 fn is_in_memory(folder: &Path) -> Result<bool, MemoryError> {
     let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    File::open(existing)
-        .and_then(|opened| map::is_in_memory(&opened))
-        .map_err(|source| MemoryError::io(existing, source))
+    let mount = Mount::of(existing).map_err(|source| MemoryError::io(existing, source))?;
+    Ok(mount.is_some_and(|mount| mount.is_in_memory()))
 }
 
 /// Whether `path` still names what was opened as `file`.
@@ -228,7 +229,7 @@ fn is_writable(folder: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::replay::Verdict;
-    use crate::replay::header::{self, Header};
+    use crate::replay::header;
     use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 
     const OPTIONS: Options = Options { packets_max: 1000 };
@@ -257,17 +258,6 @@ mod tests {
         fn key(&self, secret: &Secret) -> Result<EpochKey, MemoryError> {
             self.memory().epoch_key(7, secret, OPTIONS, &mut Rng::from_seed([9; 32]))
         }
-
-        fn write(&self, bytes: &[u8], place: u64) {
-            let file = OpenOptions::new().write(true).open(self.0.join("epoch-7")).unwrap();
-            file.write_all_at(bytes, place).unwrap();
-        }
-
-        #[track_caller]
-        fn assert_dead(&self, expected: Death) {
-            let error = self.key(&secret()).unwrap_err();
-            assert!(matches!(error, MemoryError::Dead { why, .. } if why == expected), "{error}");
-        }
     }
 
     impl Drop for Scratch {
@@ -281,58 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_is_seen_after_the_key_is_taken_again() {
-        let scratch = Scratch::with_key("again");
-        assert_eq!(scratch.memory().secret(7).unwrap().unwrap().as_bytes(), secret().as_bytes());
-        let key = scratch.key(&secret()).unwrap();
-        assert_eq!(key.table().insert(&[1; 32]), Verdict::Seen);
-        assert_eq!(key.table().insert(&[2; 32]), Verdict::New);
-        assert_eq!(scratch.memory().epochs().unwrap(), [7]);
-    }
-
-    #[test]
     fn a_table_keeps_its_size_when_the_next_is_planned_otherwise() {
         let scratch = Scratch::with_key("size");
         let larger = Options { packets_max: 100_000 };
         let mut rng = Rng::from_seed([9; 32]);
         let key = scratch.memory().epoch_key(7, &secret(), larger, &mut rng).unwrap();
         assert_eq!(key.table().insert(&[1; 32]), Verdict::Seen);
-    }
-
-    #[test]
-    fn a_closed_key_stays_closed() {
-        let scratch = Scratch::with_key("closed");
-        scratch.key(&secret()).unwrap().close();
-        let key = scratch.key(&secret()).unwrap();
-        assert!(key.is_closed());
-    }
-
-    #[test]
-    fn a_key_made_before_the_machine_was_started_again_is_dead() {
-        let scratch = Scratch::with_key("boot");
-        let path = scratch.0.join("epoch-7");
-        let (_, header) = file::open(&path, 7).unwrap().unwrap();
-        let other = Header { boot_id: [b'0'; header::BOOT_ID_BYTES], ..header };
-        scratch.write(&*other.encode(), 0);
-        scratch.assert_dead(Death::OtherBoot);
-    }
-
-    #[test]
-    fn a_damaged_key_is_dead() {
-        let scratch = Scratch::with_key("damaged");
-        scratch.write(&[0x55], 90);
-        scratch.assert_dead(Death::Damaged);
-        let scratch = Scratch::with_key("state");
-        scratch.write(&[9], map::STATE_OFFSET);
-        scratch.assert_dead(Death::Damaged);
-        let scratch = Scratch::with_key("short");
-        let path = scratch.0.join("epoch-7");
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
-        file.set_len(fs::metadata(&path).unwrap().len() - 1).unwrap();
-        scratch.assert_dead(Death::Damaged);
-        let scratch = Scratch::with_key("renamed");
-        fs::rename(scratch.0.join("epoch-7"), scratch.0.join("epoch-8")).unwrap();
-        assert!(matches!(scratch.memory().secret(8), Err(MemoryError::Dead { .. })));
     }
 
     #[test]

@@ -135,6 +135,13 @@ pub struct Checked<'u, 'p> {
 }
 
 impl<'u> Checked<'u, '_> {
+    /// The replay tags of the packets still alive, each with its packet's index, in input order:
+    /// what [`Checked::screen`] is going to ask about.
+    pub fn tags(&self) -> impl Iterator<Item = (usize, &ReplayTag)> {
+        let alive = self.lanes.iter().enumerate().filter(|(_, lane)| lane.refusal.is_none());
+        alive.map(|(index, lane)| (index, lane.keys.replay_tag()))
+    }
+
     /// Asks `judge` about every packet still alive, by its index and its replay tag, in input
     /// order; what it refuses is refused.
     pub fn screen(&mut self, mut judge: impl FnMut(usize, &ReplayTag) -> Result<(), Refusal>) {

@@ -2,30 +2,24 @@
 //!
 //! A [`Slot`] is a token: it cannot be copied, and whoever holds it may read and write its bytes.
 //! So a packet moves between stages, threads and queues as four bytes, and the two copies of it are
-//! its two passes of the link cipher. Free slots travel in magazines through one depot, so that no
-//! core starves while another hoards, and a lone slot costs no atomic operation.
+//! its two passes of the link cipher. Free slots travel in magazines through one depot.
 
 #![allow(unsafe_code)]
+
+mod depot;
 
 use std::cell::UnsafeCell;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use arrayvec::ArrayVec;
-use crossbeam_queue::ArrayQueue;
+use depot::{CACHE_TOKENS_MAX, Cache, Depot};
 
-/// Slots that travel together between a cache and the depot.
-const MAGAZINE_SLOTS: usize = 64;
-/// Threads that may end with a partial magazine each, beside the last one of the first filling.
-const PARTIAL_MAGAZINES_MAX: usize = 4 * 1024;
 /// A cache line: slots start on one, so that alpha and the tail each cost one.
 const LINE_BYTES: usize = 64;
 
 /// Free slots that one cache holds at most.
-pub const CACHE_SLOTS_MAX: usize = 2 * MAGAZINE_SLOTS;
-
-type Magazine = ArrayVec<Slot, MAGAZINE_SLOTS>;
+pub const CACHE_SLOTS_MAX: usize = CACHE_TOKENS_MAX;
 
 /// The right to one packet's memory. Dropping it loses the memory: give it back instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +38,7 @@ pub struct Slab {
     /// slab is out of range here.
     first: u32,
     count: u32,
-    depot: ArrayQueue<Magazine>,
+    depot: Arc<Depot<Slot>>,
 }
 
 // SAFETY: the bytes of a slot are reached only through its token, of which there is one.
@@ -71,12 +65,8 @@ impl Slab {
         let lines = (0..slots as usize * slot_lines)
             .map(|_| Line(UnsafeCell::new([0; LINE_BYTES])))
             .collect();
-        let depot = ArrayQueue::new(slots as usize / MAGAZINE_SLOTS + PARTIAL_MAGAZINES_MAX);
-        let mut numbers = (first..first + slots).filter_map(NonZeroU32::new).map(Slot).peekable();
-        while numbers.peek().is_some() {
-            let magazine = numbers.by_ref().take(MAGAZINE_SLOTS).collect();
-            assert!(depot.push(magazine).is_ok(), "the depot holds every magazine");
-        }
+        let slot = |index| NonZeroU32::MIN.saturating_add(first - 1 + index);
+        let depot = Depot::new((0..slots).map(|index| Slot(slot(index))));
         Arc::new(Slab { lines, slot_lines, slot_bytes, first, count: slots, depot })
     }
 
@@ -114,17 +104,18 @@ impl Slab {
     }
 }
 
-/// One thread's free slots, filled from and emptied into the depot by the magazine.
+/// One thread's free slots.
 #[derive(Debug)]
 pub struct SlotCache {
     slab: Arc<Slab>,
-    free: ArrayVec<Slot, CACHE_SLOTS_MAX>,
+    free: Cache<Slot>,
 }
 
 impl SlotCache {
     /// An empty cache over `slab`.
     pub fn new(slab: Arc<Slab>) -> Self {
-        SlotCache { slab, free: ArrayVec::new() }
+        let free = Cache::new(slab.depot.clone());
+        SlotCache { slab, free }
     }
 
     /// The memory that the slots belong to.
@@ -134,29 +125,12 @@ impl SlotCache {
 
     /// A free slot with whatever bytes its last packet left; none when all are in use.
     pub fn take(&mut self) -> Option<Slot> {
-        if self.free.is_empty() {
-            self.free.extend(self.slab.depot.pop()?);
-        }
-        self.free.pop()
+        self.free.take()
     }
 
     /// Takes `slot` home.
     pub fn give(&mut self, slot: Slot) {
-        if self.free.is_full() {
-            let magazine: Magazine = self.free.drain(MAGAZINE_SLOTS..).collect();
-            assert!(self.slab.depot.push(magazine).is_ok(), "the depot holds every magazine");
-        }
-        self.free.push(slot);
-    }
-}
-
-impl Drop for SlotCache {
-    fn drop(&mut self) {
-        while !self.free.is_empty() {
-            let keep = self.free.len().saturating_sub(MAGAZINE_SLOTS);
-            let magazine: Magazine = self.free.drain(keep..).collect();
-            assert!(self.slab.depot.push(magazine).is_ok(), "the depot holds every magazine");
-        }
+        self.free.give(slot);
     }
 }
 

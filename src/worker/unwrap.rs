@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use super::ingress::ARRIVALS_MAX;
 use super::{Ingress, Worker};
 use crate::io::Port;
-use crate::replay::Verdict;
+use crate::replay::{Place, Verdict};
 use crate::sphinx::{Packet, Refusal};
 
 impl<P: Port> Worker<P> {
@@ -30,10 +30,14 @@ impl<P: Port> Worker<P> {
             .collect();
 
         let mut checked = unwrapper.check(&mut packets);
-        checked.screen(|index, tag| match keys[index].table().insert(tag) {
-            Verdict::New => Ok(()),
-            Verdict::Seen => Err(Refusal::Replay),
-            Verdict::Full => Err(Refusal::ReplayTableFull),
+        // All places first, so that their memory comes while the first of them are recorded.
+        let places: ArrayVec<Place<'_>, ARRIVALS_MAX> =
+            checked.tags().map(|(index, tag)| keys[index].table().place(tag)).collect();
+        let mut verdicts = places.into_iter().map(Place::record);
+        checked.screen(|_, _| match verdicts.next() {
+            Some(Verdict::New) => Ok(()),
+            Some(Verdict::Seen) => Err(Refusal::Replay),
+            Some(Verdict::Full) | None => Err(Refusal::ReplayTableFull),
         });
         outcomes.extend(checked.finish().iter().copied());
     }
