@@ -12,6 +12,7 @@ pub mod rings;
 mod route;
 mod send;
 pub mod slab;
+pub mod stalls;
 pub mod tables;
 mod unwrap;
 
@@ -31,6 +32,7 @@ use drops::Drops;
 use policing::Policer;
 use rings::{Command, HandOff, Handshake, Inbox, Parcel, Upcall};
 use slab::{Slot, SlotCache};
+use stalls::Stalls;
 use tables::Tables;
 
 /// Datagrams of a port's batch.
@@ -78,6 +80,8 @@ pub struct Counts {
     pub kernel_dropped: Gauge,
     /// Packets dropped, by reason.
     pub drops: Drops,
+    /// When it stood still.
+    pub stalls: Stalls,
 }
 
 /// The rings that connect one worker with the other threads.
