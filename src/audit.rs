@@ -7,6 +7,7 @@
 
 pub mod decoys;
 pub mod finding;
+pub mod live;
 pub mod observation;
 pub mod statistics;
 pub mod uniformity;

@@ -46,7 +46,12 @@ impl Options {
         Nanos(self.delay_mean.0.saturating_mul(DELAY_CAP_MEANS))
     }
 
-    /// The tick: the largest power of two that respects both limits above.
+    /// The time between two releases.
+    pub fn tick(self) -> Nanos {
+        Nanos(1 << self.tick_shift())
+    }
+
+    /// The tick's logarithm: the largest power of two that respects both limits above.
     fn tick_shift(self) -> u32 {
         let tick_max = (self.delay_mean.0 / TICKS_PER_MEAN_MIN).max(1);
         tick_max.ilog2().min(TICK_SHIFT_MAX)
