@@ -4,10 +4,12 @@
 //! which datagram out the generator knows, which built the packets; the node is only asked when it
 //! stood still.
 
+mod clients;
 mod generator;
 mod join;
 mod lab;
 mod neighbour;
+mod port;
 mod process;
 mod sink;
 mod sniffer;
@@ -148,6 +150,25 @@ pub enum AuditError {
         /// Links that are up.
         up: usize,
         /// Links that there should be.
+        all: usize,
+    },
+    /// No socket for a client.
+    #[error("cannot open a client's socket on {address}: {source}")]
+    Client {
+        /// The client's address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A client cannot connect.
+    #[error("no client can connect to the gateway: {0}")]
+    Gateway(String),
+    /// The gateway lets no clients in.
+    #[error("only {ready} of {all} clients were let in: is the machine overloaded?")]
+    NotReady {
+        /// Clients that are.
+        ready: usize,
+        /// Clients that there are.
         all: usize,
     },
     /// Ctrl-C.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 
-use super::neighbour::{Name, Neighbour, Sent};
+use super::neighbour::{Name, Neighbour, Sent, wall_nanos};
 use crate::clock::{self, Nanos};
 use crate::crypto::random::Rng;
 use crate::crypto::tier::Tier;
@@ -25,8 +25,8 @@ pub(super) const AHEAD_PACKETS: u64 = 1 << 18;
 pub(super) const AHEAD_BATCHES: usize = (1 << 18) / BUILT_TOGETHER;
 /// How often links are looked after.
 const LOOK: Nanos = Nanos::from_millis(5);
-/// From here on the generator was late, or its system call took too long: a stall of its own.
-pub(super) const LATE_MIN: Nanos = Nanos::from_millis(5);
+/// From here on the generator was late: a stall of its own.
+const LATE_MIN: Nanos = Nanos::from_millis(5);
 
 /// Packets ready to be handed in, numbered from `first`.
 pub(super) struct Batch {
@@ -160,7 +160,14 @@ pub(super) fn hand_in(
             if next >= end || stop.load(Ordering::Relaxed) {
                 return log;
             }
-            wait_until(next, &mut look, before, &mut log);
+            wait_until(next, &mut look, before);
+            let late = clock::now() - next;
+            if late > LATE_MIN {
+                let until = wall_nanos();
+                log.stalls.push((until - late, until));
+                // No burst makes up for it: a Poisson process has no memory.
+                next = next + late;
+            }
             let source = rng.below(u32::try_from(before.len()).unwrap_or(1));
             match before[source as usize].send(frame) {
                 Some(Sent { name, from, until }) => log.handed.push(Handed {
@@ -179,7 +186,7 @@ pub(super) fn hand_in(
 }
 
 /// Sleeps until `at`, and looks after the links meanwhile.
-fn wait_until(at: Nanos, look: &mut Nanos, before: &mut [Neighbour], log: &mut Log) {
+fn wait_until(at: Nanos, look: &mut Nanos, before: &mut [Neighbour]) {
     let mut now = clock::now();
     while now < at {
         if now >= *look {
@@ -188,10 +195,5 @@ fn wait_until(at: Nanos, look: &mut Nanos, before: &mut [Neighbour], log: &mut L
         }
         thread::sleep((at.min(*look) - clock::now()).as_duration());
         now = clock::now();
-    }
-    let late = now - at;
-    if late > LATE_MIN {
-        let until = super::neighbour::wall_nanos();
-        log.stalls.push((until - late, until));
     }
 }

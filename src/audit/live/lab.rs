@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::AuditError;
+use super::clients::loopback;
 use super::process::Process;
 use crate::clock;
 use crate::config::{NodeFile, PortMode};
@@ -52,6 +53,8 @@ pub(super) struct Lab {
     pub(super) behind: Vec<NodeFile>,
     /// Where the node says how it stands.
     pub(super) metrics: Option<SocketAddr>,
+    /// The folder of the node's network, if somebody else runs the node.
+    pub(super) network: Option<PathBuf>,
     /// What is not seen here, and why.
     pub(super) unseen: Vec<String>,
     process: Option<Process>,
@@ -77,8 +80,8 @@ impl Lab {
         if let Some(wire) = &wire {
             wire.give_addresses(&made)?;
         }
-        let files = made.nodes.iter().map(|node| NodeFile::load(&node.config));
-        let files = files.collect::<Result<Vec<_>, _>>()?;
+        let files = files_in(&folder.0.join("network"))?.into_iter().map(|(_, file)| file);
+        let files = files.collect();
         let consensus = load_consensus(&made.anchor, &made.consensus)?;
         let mut lab = Self::around(MEASURED, consensus, files, unseen)?;
         let config = made.nodes.iter().find(|node| node.name == MEASURED).map(|node| &node.config);
@@ -92,7 +95,7 @@ impl Lab {
 
     /// The node at `address` that somebody else runs, of the network in `folder`.
     pub(super) fn of_another(address: SocketAddr, folder: &Path) -> Result<Self, AuditError> {
-        let files = files_in(folder)?;
+        let files: Vec<_> = files_in(folder)?.into_iter().map(|(_, file)| file).collect();
         let found = files.iter().find(|file| file.listen.contains(&address));
         let Some(node) = found else {
             let known = files.iter().flat_map(|file| &file.listen).map(SocketAddr::to_string);
@@ -106,7 +109,8 @@ impl Lab {
         let name = consensus.nodes().find(|listed| listed.addresses().contains(&address));
         let name = name.map(|listed| listed.name().to_owned()).unwrap_or_default();
         let unseen = vec!["the headers of packets on a wire: they go by sockets here".into()];
-        Self::around(&name, consensus, files, unseen)
+        let lab = Self::around(&name, consensus, files, unseen)?;
+        Ok(Lab { network: Some(folder.to_owned()), ..lab })
     }
 
     fn around(
@@ -132,9 +136,20 @@ impl Lab {
         let (before, behind) = (layer((own + ring - 1) % ring), layer((own + 1) % ring));
         let metrics = by_address.remove(node.addresses().first().unwrap_or(&([0; 4], 0).into()));
         let metrics = metrics.and_then(|file| Some(file.metrics?.listen));
+        let (network, process, wire, _folder) = (None, None, None, None);
         let consensus = Arc::new(consensus);
-        let (process, wire, _folder) = (None, None, None);
-        Ok(Lab { node, consensus, before, behind, metrics, unseen, process, wire, _folder })
+        Ok(Lab {
+            node,
+            consensus,
+            before,
+            behind,
+            metrics,
+            network,
+            unseen,
+            process,
+            wire,
+            _folder,
+        })
     }
 
     /// Whether there is a wire to look at.
@@ -217,7 +232,6 @@ impl Wire {
 /// Makes the network's files. Its nodes send nothing of their own but what keeps links alive.
 fn make(folder: &Scratch, is_wired: bool) -> Result<Summary, AuditError> {
     let mut rng = Rng::from_os();
-    let byte = |rng: &mut Rng| u8::try_from(rng.below(256)).unwrap_or(0);
     let rates = Rates {
         payload: Rate::per_second(1),
         mix_loop: Rate::default(),
@@ -234,7 +248,7 @@ fn make(folder: &Scratch, is_wired: bool) -> Result<Summary, AuditError> {
         addresses: match is_wired {
             true => BASE,
             // Another audit on this machine has others.
-            false => Ipv4Addr::new(127, 90 + byte(&mut rng) % 100, byte(&mut rng), 0),
+            false => loopback(&mut rng),
         },
         port_mode: PortMode::Auto,
         workers: WORKERS,
@@ -243,8 +257,8 @@ fn make(folder: &Scratch, is_wired: bool) -> Result<Summary, AuditError> {
     Ok(network::init(&options, &mut rng, clock::wall())?)
 }
 
-/// The configurations of all nodes of the network in `folder`.
-fn files_in(folder: &Path) -> Result<Vec<NodeFile>, AuditError> {
+/// The configurations of all nodes of the network in `folder`, and where they lie.
+pub(super) fn files_in(folder: &Path) -> Result<Vec<(PathBuf, NodeFile)>, AuditError> {
     let failed = |source| AuditError::Folder { path: folder.join("nodes"), source };
     let nodes = fs::read_dir(folder.join("nodes")).map_err(failed)?;
     let mut configs = Vec::new();
@@ -252,7 +266,8 @@ fn files_in(folder: &Path) -> Result<Vec<NodeFile>, AuditError> {
         configs.push(node.map_err(failed)?.path().join("mixline.toml"));
     }
     configs.sort();
-    configs.iter().map(|config| Ok(NodeFile::load(config)?)).collect()
+    let load = |config: PathBuf| Ok(NodeFile::load(&config).map(|file| (config, file))?);
+    configs.into_iter().map(load).collect()
 }
 
 /// Runs `ip` with `words` in a namespace.

@@ -26,13 +26,13 @@ pub(super) struct Told {
     pub(super) stalls: Vec<(Nanos, Nanos)>,
     /// Times in which the wall clock was set.
     pub(super) steps: Vec<(Nanos, Nanos)>,
-    /// Whether it answered every time.
+    /// Whether it answered, and every time from the first answer on.
     pub(super) is_complete: bool,
 }
 
 /// Asks the node whose metrics are at `address`, until `stop` and then once more.
 pub(super) fn follow(address: SocketAddr, stop: &AtomicBool) -> Told {
-    let (mut stalls, mut told) = (BTreeSet::new(), Told { is_complete: true, ..Told::default() });
+    let (mut stalls, mut told) = (BTreeSet::new(), Told::default());
     let mut ahead: Option<u64> = None;
     let (mut last, mut next) = (wall_nanos(), clock::now());
     loop {
@@ -43,6 +43,7 @@ pub(super) fn follow(address: SocketAddr, stop: &AtomicBool) -> Told {
             match ask(address).as_deref().and_then(parse) {
                 None => told.is_complete = false,
                 Some((node_now, of_workers)) => {
+                    told.is_complete = told.is_complete || ahead.is_none();
                     let (now, wall) = (clock::now(), wall_nanos());
                     // By how much the wall is ahead of the node's clock.
                     let latest = wall.0.wrapping_sub(node_now.0);
