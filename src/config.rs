@@ -9,6 +9,7 @@ mod client;
 mod directory;
 mod error;
 mod keys;
+mod mix;
 mod network;
 mod node;
 mod port;

@@ -1,15 +1,19 @@
 //! Ports: where datagrams enter and leave a worker.
 //!
-//! One worker owns one [`Port`]; nothing here is shared between workers. The contract is made
+//! One thread owns one [`Port`]; no port waits for another. The contract is made
 //! for every way the kernel offers packets: a datagram is borrowed where it lies and its memory
 //! goes back to the kernel as soon as the borrow ends, a datagram to send is written straight
 //! into the memory the kernel will read. All implementations pass one suite, `tests/ports.rs`.
+//!
+//! A thread that only sends has a port that was detached from one that receives.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::ops::Add;
 use std::os::fd::RawFd;
 
 pub mod memory;
+mod room;
 pub mod shield;
 pub mod udp;
 pub mod uring;
@@ -66,8 +70,23 @@ pub trait Port {
         0
     }
 
-    /// What to sleep on until something arrives, if there is such a thing ([`wake::Sleeper`]).
+    /// What to sleep on until something arrives, or there is room for what is queued, if there is
+    /// such a thing ([`wake::Sleeper`]).
     fn fd(&self) -> Option<RawFd>;
+
+    /// A port of its own, for another thread, that sends from the same address and receives
+    /// nothing, nor is woken by what arrives: what comes to the address still comes to this one.
+    ///
+    /// This port may go on sending. One over AF_XDP then uses the kernel's stack, because the first
+    /// sender to be detached takes along its way past it; and with that what was queued there.
+    /// To be called before either thread sends.
+    ///
+    /// # Errors
+    /// [`OpenError::Descriptors`] when the process has no file descriptor left, and what else
+    /// opening a port can meet. Nothing has changed then.
+    fn detach_sender(&mut self) -> Result<Self, OpenError>
+    where
+        Self: Sized;
 }
 
 /// Why a datagram was not queued.
@@ -164,8 +183,18 @@ pub enum OpenError {
         /// What was tried, on which object.
         step: String,
         /// The kernel's answer.
-        source: std::io::Error,
+        source: io::Error,
     },
+}
+
+impl OpenError {
+    /// What the kernel's answer to a step that makes a descriptor means.
+    fn refused(step: impl Into<String>, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => OpenError::Descriptors,
+            _ => OpenError::Refused { step: step.into(), source },
+        }
+    }
 }
 
 /// The one form of an address by which peers are compared: IPv4 inside IPv6 becomes IPv4, the

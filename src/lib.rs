@@ -3,6 +3,7 @@
 //! The modules stand in the order a packet travels; a module imports only modules above it
 //! (`tests/tidy.rs` holds the table, `docs/architecture.md` the reasons).
 
+mod sync; //        atomics and cells, as a model checker calls them
 pub mod clock; //   time, and the only reader of a clock
 pub mod crypto; //  primitives as facades over batches, and randomness
 pub mod host; //    the machine below: cores, memory, limits

@@ -37,9 +37,11 @@ use crate::io::OpenError;
 use crate::pki::{
     Consensus, EpochKeys, InvitationKey, KeyError, Node as ListedNode, NodeId, NodeKeys,
 };
+use crate::pool::{Strategy, StrategyError};
 use crate::replay::{self, MemoryError};
 use crate::sphinx::Geometry;
 use crate::store::{self, StoreError};
+use crate::worker::roles::Roles;
 use crate::worker::tables::EPOCHS_MAX;
 
 pub use assemble::{Node, Start, Wakers, assemble};
@@ -58,7 +60,7 @@ pub use totals::Totals;
 /// What an operator may choose of a node.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Workers: one a core.
+    /// Threads for packets, one a core: workers and owners ([`Roles`]).
     pub workers: usize,
     /// Whether each worker stays on its core.
     pub pin: bool,
@@ -66,8 +68,10 @@ pub struct Options {
     pub port: PortOptions,
     /// Packets that the node's memory holds: mixed, in flight between threads, being answered.
     pub slots: u32,
-    /// Packets that one worker's pool holds.
+    /// Packets that one owner's pool holds.
     pub packets_max: u32,
+    /// Who decides when they leave.
+    pub strategy: Strategy,
     /// Packets that one epoch's replay table is planned for.
     pub replay_packets_max: u64,
     /// Neighbours that the node has room for, where the network may grow while it runs; there is
@@ -95,6 +99,7 @@ impl Default for Options {
             port: PortOptions::default(),
             slots: 65_536,
             packets_max: 49_152,
+            strategy: Strategy::Poisson,
             replay_packets_max: 8_000_000,
             neighbours_max: 0,
             clients_max: 4096,
@@ -190,20 +195,23 @@ pub enum NodeError {
     },
     /// Its memory plan does not hold.
     #[error(
-        "{slots} slots of packet memory are too few for {workers} pools of {packets_max} packets \
+        "{slots} slots of packet memory are too few for {pools} pools of {packets_max} packets \
          and what is in flight between threads: set memory.slots to {needed} or more, or lower \
          mix.packets_max or workers.count"
     )]
     Memory {
         /// Slots in all.
         slots: u32,
-        /// Workers.
-        workers: usize,
+        /// Pools: one an owner.
+        pools: usize,
         /// Packets of each.
         packets_max: u32,
         /// Slots that would be enough.
         needed: u64,
     },
+    /// Its pools cannot follow their strategy.
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
     /// The machine has less memory than the node would take.
     #[error("{plan}; this machine has {machine_mib} MiB: lower memory.slots or replay.packets_max")]
     MachineMemory {
@@ -311,16 +319,19 @@ fn neighbours(consensus: &Consensus, id: NodeId) -> Result<Vec<&ListedNode>, Nod
 }
 
 impl Options {
-    /// Quotas and what is in flight fit the slots, so that receiving never starves.
+    /// Quotas and what is in flight fit the slots, so that receiving never starves; and the pools
+    /// have room for what their strategy keeps.
     ///
     /// # Errors
-    /// [`NodeError::Memory`].
+    /// [`NodeError::Memory`], [`NodeError::Strategy`].
     pub fn check_memory(&self) -> Result<(), NodeError> {
-        let Options { slots, workers, packets_max, .. } = *self;
-        let in_flight = assemble::slots_in_flight(workers) as u64;
-        let needed = u64::from(packets_max) * workers as u64 + in_flight;
+        self.strategy.check(self.packets_max)?;
+        let Options { slots, packets_max, .. } = *self;
+        let roles = Roles::of(self.workers);
+        let (pools, in_flight) = (roles.owners().len(), assemble::slots_in_flight(roles) as u64);
+        let needed = u64::from(packets_max) * pools as u64 + in_flight;
         if needed > u64::from(slots) {
-            return Err(NodeError::Memory { slots, workers, packets_max, needed });
+            return Err(NodeError::Memory { slots, pools, packets_max, needed });
         }
         Ok(())
     }

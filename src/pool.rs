@@ -1,20 +1,27 @@
-//! The mix: keeps any `T` until it is due, and lets what is due together leave in random order.
+//! The mix: keeps any `T` until it is time, and lets what leaves together leave in random order.
 //!
 //! It knows time and chance, not packets: a `T` is whatever token the caller must get back, and
 //! every token that goes in comes out exactly once: released, evicted or drained.
 //!
-//! The strategy is the Poisson mix (Danezis, "The Traffic Analysis of Continuous-Time Mixes",
-//! 2004): each packet carries a deadline that its sender drew from an exponential distribution,
-//! and the pool only keeps time. Time is cut into ticks, and a tick's packets are shuffled:
-//! sending them in order of arrival would cost one to four bits of anonymity. Other strategies
-//! (timed dynamic, threshold) would stand beside `wheel` behind the same calls.
+//! When it is time, a [`Strategy`] says: the sender (Poisson), a clock and a share (timed dynamic
+//! pool), or how many are inside (threshold). All of them share what is here: memory taken at
+//! start, eviction, the shuffle. `docs/mixing.md` says what each gives and costs.
 
 mod chunks;
+mod crowd;
+mod poisson;
+mod strategy;
+mod threshold;
+mod timed;
 mod wheel;
 
 use crate::clock::Nanos;
 use crate::crypto::random::Rng;
-use wheel::Wheel;
+use poisson::Poisson;
+use threshold::Threshold;
+use timed::TimedDynamic;
+
+pub use strategy::{Fraction, INTERVAL_MAX, INTERVAL_MIN, Strategy, StrategyError, THRESHOLD_MIN};
 
 /// The longest delay, in mean delays: the 1 - 1e-12 quantile of the exponential distribution.
 /// A lower cap would refuse honest packets, and what a mix refuses an observer can see.
@@ -23,14 +30,6 @@ pub const DELAY_CAP_MEANS: u64 = 28;
 /// The longest mean delay: the memory of a pool grows with it.
 pub const DELAY_MEAN_MAX: Nanos = Nanos::from_secs(3600);
 
-/// A tick is at most the mean delay divided by this: coarser ticks show in the distribution of
-/// the residence times (Kolmogorov-Smirnov).
-const TICKS_PER_MEAN_MIN: u64 = 200;
-
-/// The longest tick, as a power of two in nanoseconds: 262 us. Longer ones would only make the
-/// bursts larger and the packets later.
-const TICK_SHIFT_MAX: u32 = 18;
-
 /// What a pool is built from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -38,29 +37,14 @@ pub struct Options {
     pub packets_max: u32,
     /// The network's mean delay per hop: it sets the tick and the longest delay.
     pub delay_mean: Nanos,
+    /// Who decides when a packet leaves.
+    pub strategy: Strategy,
 }
 
 impl Options {
-    /// The longest delay that a pool of these options keeps: [`DELAY_CAP_MEANS`] means.
+    /// The longest delay that a packet may ask for: [`DELAY_CAP_MEANS`] means.
     pub fn delay_cap(self) -> Nanos {
         Nanos(self.delay_mean.0.saturating_mul(DELAY_CAP_MEANS))
-    }
-
-    /// The time between two releases.
-    pub fn tick(self) -> Nanos {
-        Nanos(1 << self.tick_shift())
-    }
-
-    /// The tick's logarithm: the largest power of two that respects both limits above.
-    fn tick_shift(self) -> u32 {
-        let tick_max = (self.delay_mean.0 / TICKS_PER_MEAN_MIN).max(1);
-        tick_max.ilog2().min(TICK_SHIFT_MAX)
-    }
-
-    /// How many ticks ahead of the running one a deadline can be: one more than the cap has,
-    /// because deadlines are rounded up, and one because the running tick is not complete.
-    fn horizon_ticks(self) -> u32 {
-        u32::try_from(self.delay_cap().0 >> self.tick_shift()).unwrap_or(u32::MAX - 2) + 2
     }
 }
 
@@ -74,11 +58,17 @@ pub struct Evicted<T>(pub T);
 /// All memory is taken when it is built; no call allocates.
 pub struct Pool<T> {
     options: Options,
-    tick_shift: u32,
-    wheel: Wheel<T>,
+    inside: Inside<T>,
     /// What leaves in one release, while it is shuffled: room for everything.
     leaving: Vec<T>,
     rng: Rng,
+}
+
+/// What is inside, kept as its strategy needs it.
+enum Inside<T> {
+    Poisson(Poisson<T>),
+    TimedDynamic(TimedDynamic<T>),
+    Threshold(Threshold<T>),
 }
 
 impl<T> std::fmt::Debug for Pool<T> {
@@ -88,75 +78,112 @@ impl<T> std::fmt::Debug for Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// An empty pool; `rng` decides the order in which packets leave.
+    /// An empty pool; `rng` decides who is evicted, who leaves, and in which order.
     ///
     /// # Panics
-    /// When the mean delay is over [`DELAY_MEAN_MAX`].
+    /// When the mean delay is over [`DELAY_MEAN_MAX`], or [`Strategy::check`] refuses.
     pub fn new(options: Options, rng: Rng) -> Self {
-        assert!(options.delay_mean <= DELAY_MEAN_MAX, "the mean delay is over its maximum");
-        let tick_shift = options.tick_shift();
-        Pool {
-            options,
-            tick_shift,
-            wheel: Wheel::new(options.packets_max, options.horizon_ticks()),
-            leaving: Vec::with_capacity(options.packets_max as usize),
-            rng,
+        let Options { packets_max, delay_mean, strategy } = options;
+        assert!(delay_mean <= DELAY_MEAN_MAX, "the mean delay is over its maximum");
+        if let Err(error) = strategy.check(packets_max) {
+            panic!("{error}");
         }
+        let inside = match strategy {
+            Strategy::Poisson => Inside::Poisson(Poisson::new(options)),
+            Strategy::TimedDynamic { interval, fraction, packets_min } => Inside::TimedDynamic(
+                TimedDynamic::new(packets_max, interval, fraction, packets_min),
+            ),
+            Strategy::Threshold { packets } => {
+                Inside::Threshold(Threshold::new(packets_max, packets))
+            }
+        };
+        Pool { options, inside, leaving: Vec::with_capacity(packets_max as usize), rng }
     }
 
-    /// Keeps `item` until the first tick at or after `due`; what is already due leaves with the
-    /// next tick.
+    /// Keeps `item` until its strategy lets it go: the Poisson mix until the first tick at or
+    /// after `due` (what is already due leaves with the next one); the others do not look at
+    /// `due`.
     ///
     /// Delays longer than [`Pool::delay_cap`] must be refused before; here they are cut to it.
     ///
     /// # Errors
     /// When the pool is full: the victim, so that the caller can take back what it stands for.
     pub fn insert(&mut self, due: Nanos, item: T, now: Nanos) -> Result<(), Evicted<T>> {
-        let evicted = if self.wheel.len() == self.options.packets_max as usize {
-            let choice = self.rng.below(self.options.packets_max.saturating_add(1));
-            if choice == self.options.packets_max {
-                return Err(Evicted(item));
-            }
-            self.wheel.remove_random(&mut self.rng)
-        } else {
-            None
-        };
-        let due = due.min(now + self.delay_cap());
-        self.wheel.insert(self.tick_at_or_after(due), item, self.tick_before(now));
-        evicted.map_or(Ok(()), |victim| Err(Evicted(victim)))
+        let Pool { inside, rng, .. } = self;
+        match inside {
+            Inside::Poisson(poisson) => poisson.insert(due, item, now, rng),
+            Inside::TimedDynamic(timed) => timed.insert(item, now, rng),
+            Inside::Threshold(threshold) => threshold.insert(item, rng),
+        }
     }
 
-    /// Hands everything due at `now` to `send`, as one set in uniformly random order, also when
-    /// it spans many ticks (the worker was held up). Returns how many that were.
+    /// Lets `item`, which is no packet, leave with what the strategy's clock lets go next: the
+    /// next tick or interval, and without a clock at once. It waits for no other packets, so a
+    /// link lives on dummies where there is no traffic; and it takes no packet's place.
+    ///
+    /// # Errors
+    /// When the pool is full: the item itself.
+    pub fn accompany(&mut self, item: T, now: Nanos) -> Result<(), T> {
+        if self.is_full() {
+            return Err(item);
+        }
+        match &mut self.inside {
+            Inside::Poisson(poisson) => poisson.keep(now, item, now),
+            Inside::TimedDynamic(timed) => timed.accompany(item, now),
+            Inside::Threshold(threshold) => threshold.accompany(item),
+        }
+        Ok(())
+    }
+
+    /// Hands everything whose time has come at `now` to `send`, as one set in uniformly random
+    /// order, also when the worker was held up for long. Returns how many that were.
     pub fn release(&mut self, now: Nanos, send: impl FnMut(T)) -> usize {
-        self.wheel.take_until(self.tick_before(now), &mut self.leaving);
+        let Pool { inside, leaving, rng, .. } = self;
+        match inside {
+            Inside::Poisson(poisson) => poisson.take_due(now, leaving),
+            Inside::TimedDynamic(timed) => timed.take_due(now, rng, leaving),
+            Inside::Threshold(threshold) => threshold.take_due(rng, leaving),
+        }
         self.let_go(send)
     }
 
     /// Hands everything inside to `send`, due or not, in uniformly random order: at shutdown.
     pub fn drain(&mut self, send: impl FnMut(T)) -> usize {
-        self.wheel.take_all(&mut self.leaving);
+        match &mut self.inside {
+            Inside::Poisson(poisson) => poisson.take_all(&mut self.leaving),
+            Inside::TimedDynamic(timed) => timed.take_all(&mut self.leaving),
+            Inside::Threshold(threshold) => threshold.take_all(&mut self.leaving),
+        }
         self.let_go(send)
     }
 
-    /// When the next release will have something to give: a sleeping worker must wake then.
+    /// When the next release has something to give, if nothing more comes: a sleeping worker must
+    /// wake then.
     pub fn next_due(&self) -> Option<Nanos> {
-        self.wheel.next_tick().map(|tick| Nanos(tick.saturating_mul(1 << self.tick_shift)))
+        match &self.inside {
+            Inside::Poisson(poisson) => poisson.next_due(),
+            Inside::TimedDynamic(timed) => timed.next_due(),
+            Inside::Threshold(threshold) => threshold.next_due(),
+        }
     }
 
     /// How many are inside.
     pub fn len(&self) -> usize {
-        self.wheel.len()
+        match &self.inside {
+            Inside::Poisson(poisson) => poisson.len(),
+            Inside::TimedDynamic(timed) => timed.len(),
+            Inside::Threshold(threshold) => threshold.len(),
+        }
     }
 
     /// Whether the next packet evicts one.
     pub fn is_full(&self) -> bool {
-        self.wheel.len() >= self.options.packets_max as usize
+        self.len() >= self.options.packets_max as usize
     }
 
     /// Whether nothing is inside.
     pub fn is_empty(&self) -> bool {
-        self.wheel.len() == 0
+        self.len() == 0
     }
 
     /// The longest delay a packet may ask for.
@@ -164,9 +191,15 @@ impl<T> Pool<T> {
         self.options.delay_cap()
     }
 
-    /// The time between two releases; a packet leaves up to one tick after its deadline.
+    /// The time between two releases: a Poisson mix's packet leaves up to one tick after its
+    /// deadline, a timed pool's at a multiple of the interval; a threshold mix has no clock and
+    /// none ([`Nanos::ZERO`]).
     pub fn tick(&self) -> Nanos {
-        Nanos(1 << self.tick_shift)
+        match &self.inside {
+            Inside::Poisson(poisson) => poisson.tick(),
+            Inside::TimedDynamic(timed) => timed.interval(),
+            Inside::Threshold(_) => Nanos::ZERO,
+        }
     }
 
     fn let_go(&mut self, send: impl FnMut(T)) -> usize {
@@ -175,174 +208,134 @@ impl<T> Pool<T> {
         self.leaving.drain(..).for_each(send);
         count
     }
-
-    /// The last tick that has begun at `now`.
-    fn tick_before(&self, now: Nanos) -> u64 {
-        now.0 >> self.tick_shift
-    }
-
-    /// The first tick at which what is due at `due` may leave: never early.
-    fn tick_at_or_after(&self, due: Nanos) -> u64 {
-        due.0.div_ceil(1 << self.tick_shift)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
 
-    const OPTIONS: Options = Options { packets_max: 1000, delay_mean: Nanos::from_millis(50) };
+    const PACKETS_MAX: u32 = 1000;
+    const MEAN: Nanos = Nanos::from_millis(50);
+
+    fn pool<T>(strategy: Strategy) -> Pool<T> {
+        Pool::new(Options { packets_max: PACKETS_MAX, delay_mean: MEAN, strategy }, rng(1))
+    }
+
+    fn strategies() -> [Strategy; 3] {
+        let fraction = Fraction::new(0.1).unwrap();
+        let interval = Nanos::from_millis(2);
+        [
+            Strategy::Poisson,
+            Strategy::TimedDynamic { interval, fraction, packets_min: 100 },
+            Strategy::Threshold { packets: 300 },
+        ]
+    }
 
     fn rng(seed: u8) -> Rng {
         Rng::from_seed([seed; 32])
     }
 
-    /// What the wheel must do, said slowly: items by the tick at which they leave.
-    struct Oracle {
-        tick: u64,
-        inside: BTreeMap<u64, BTreeSet<u32>>,
-    }
-
-    impl Oracle {
-        fn insert(&mut self, due: Nanos, item: u32, now: Nanos) {
-            let tick = due.0.div_ceil(self.tick).max(now.0 / self.tick + 1);
-            self.inside.entry(tick).or_default().insert(item);
-        }
-
-        fn release(&mut self, now: Nanos) -> BTreeSet<u32> {
-            let later = self.inside.split_off(&(now.0 / self.tick + 1));
-            std::mem::replace(&mut self.inside, later).into_values().flatten().collect()
-        }
-
-        fn len(&self) -> usize {
-            self.inside.values().map(BTreeSet::len).sum()
-        }
-
-        fn next_due(&self) -> Option<Nanos> {
-            self.inside.keys().next().map(|tick| Nanos(tick * self.tick))
-        }
-    }
-
-    /// Runs a pool beside the oracle, with steps of up to `step_max`, for `steps` releases.
-    fn agree(step_max: Nanos, steps: u32, seed: u8) {
-        let mut chance = rng(seed);
-        let mut pool = Pool::new(Options { packets_max: 1 << 20, ..OPTIONS }, rng(seed + 1));
-        let mut oracle = Oracle { tick: pool.tick().0, inside: BTreeMap::new() };
-        let mut now = Nanos::from_secs(1);
-        let mut item = 0;
-        for _ in 0..steps {
-            now = now + chance.between(Nanos::ZERO, step_max);
-            for _ in 0..chance.below(20) {
-                let delay = chance.exponential(OPTIONS.delay_mean).min(pool.delay_cap());
-                let received = now - chance.between(Nanos::ZERO, Nanos::from_millis(1));
-                pool.insert(received + delay, item, now).unwrap();
-                oracle.insert(received + delay, item, now);
-                item += 1;
-            }
-            let mut released = BTreeSet::new();
-            let count = pool.release(now, |item| assert!(released.insert(item)));
-            assert_eq!(count, released.len());
-            assert_eq!(released, oracle.release(now));
-            assert_eq!(pool.next_due(), oracle.next_due());
-            assert_eq!(pool.len(), oracle.len());
-        }
-    }
-
-    #[test]
-    fn packets_leave_at_the_first_tick_after_their_deadline() {
-        agree(Nanos::from_micros(300), 20_000, 1);
-    }
-
-    #[test]
-    fn a_clock_that_jumps_over_many_ticks_releases_all_that_is_due_and_nothing_else() {
-        agree(Nanos::from_millis(40), 5_000, 3);
-    }
-
-    #[test]
-    fn stalls_longer_than_the_wheel_is_wide_lose_and_hasten_nothing() {
-        agree(Nanos::from_secs(6), 2_000, 5);
-    }
-
-    #[test]
-    fn the_longest_delay_is_kept_for_its_whole_length_from_any_point_of_a_tick() {
-        let mut chance = rng(7);
-        let mut pool = Pool::new(OPTIONS, rng(8));
-        let mut now = Nanos::ZERO;
-        for _ in 0..500 {
-            now = now + chance.between(Nanos::ZERO, Nanos::from_secs(5));
-            let due = now + pool.delay_cap();
-            pool.insert(due, (), now).unwrap();
-            assert_eq!(pool.release(due - Nanos(1), drop), 0);
-            assert_eq!(pool.release(due + pool.tick(), drop), 1);
-            now = due + pool.tick();
-        }
-    }
-
-    #[test]
-    fn a_deadline_beyond_the_cap_is_cut_to_the_cap() {
-        let mut pool = Pool::new(OPTIONS, rng(9));
-        pool.insert(Nanos::NEVER, (), Nanos::ZERO).unwrap();
-        assert_eq!(pool.release(pool.delay_cap() + pool.tick(), drop), 1);
-    }
-
-    #[test]
-    fn a_clock_that_steps_back_releases_nothing_early() {
-        let mut pool = Pool::new(OPTIONS, rng(10));
-        pool.release(Nanos::from_secs(10), drop::<()>);
-        pool.insert(Nanos::from_secs(6), (), Nanos::from_secs(5)).unwrap();
-        assert_eq!(pool.release(Nanos::from_secs(10), drop), 0);
-        assert_eq!(pool.release(Nanos::from_secs(10) + pool.tick(), drop), 1);
-    }
-
     #[test]
     fn every_token_comes_back_exactly_once_evicted_released_or_drained() {
-        let mut chance = rng(11);
-        let mut pool = Pool::new(OPTIONS, rng(12));
-        let mut now = Nanos::ZERO;
-        let mut back = vec![0u8; 50_000];
-        // Boxes, because tokens need not be `Copy`.
-        for token in 0..back.len() {
-            now = now + chance.exponential(Nanos::from_micros(20));
-            let due = now + chance.exponential(OPTIONS.delay_mean);
-            if let Err(Evicted(victim)) = pool.insert(due, Box::new(token), now) {
-                back[*victim] += 1;
+        for strategy in strategies() {
+            let (mut pool, mut chance) = (pool(strategy), rng(11));
+            let mut now = Nanos::ZERO;
+            let mut back = vec![0u8; 50_000];
+            let mut released = 0;
+            for token in 0..back.len() {
+                now = now + chance.exponential(Nanos::from_micros(20));
+                let due = now + chance.exponential(MEAN);
+                // Boxes, because tokens need not be `Copy`.
+                let boxed = Box::new(token);
+                let refused = match chance.below(20) {
+                    0 => pool.accompany(boxed, now).err(),
+                    _ => pool.insert(due, boxed, now).err().map(|Evicted(victim)| victim),
+                };
+                refused.into_iter().for_each(|token| back[*token] += 1);
+                assert!(pool.len() <= PACKETS_MAX as usize);
+                // In the second half so rarely that every pool is full.
+                if chance.below(if token < 25_000 { 50 } else { 3000 }) == 0 {
+                    released += pool.release(now, |token| back[*token] += 1);
+                }
             }
-            assert!(pool.len() <= OPTIONS.packets_max as usize);
-            if chance.below(50) == 0 {
-                pool.release(now, |token| back[*token] += 1);
-            }
+            let inside = pool.len();
+            assert_eq!(pool.drain(|token| back[*token] += 1), inside);
+            assert!(pool.is_empty() && pool.next_due().is_none());
+            assert!(released + inside < back.len(), "some were evicted: {strategy:?}");
+            assert!(back.iter().all(|&times| times == 1), "{strategy:?}");
         }
-        let inside = pool.len();
-        assert_eq!(pool.drain(|token| back[*token] += 1), inside);
-        assert!(pool.is_empty() && pool.next_due().is_none());
-        assert!(back.iter().all(|&times| times == 1));
     }
 
     #[test]
     fn a_drained_pool_can_be_used_again() {
-        let mut pool = Pool::new(OPTIONS, rng(13));
-        for round in 0..3u64 {
-            let now = Nanos::from_secs(round);
-            for item in 0..OPTIONS.packets_max {
-                pool.insert(now + Nanos::from_micros(u64::from(item)), item, now).unwrap();
+        for strategy in strategies() {
+            let mut pool = pool(strategy);
+            for round in 0..3u64 {
+                let now = Nanos::from_secs(round);
+                for item in 0..PACKETS_MAX {
+                    pool.insert(now + Nanos::from_micros(u64::from(item)), item, now).unwrap();
+                }
+                assert!(pool.is_full());
+                assert_eq!(pool.drain(drop), PACKETS_MAX as usize);
             }
-            assert_eq!(pool.drain(drop), OPTIONS.packets_max as usize);
         }
     }
 
     #[test]
-    fn a_pool_without_room_gives_everything_back_at_once() {
-        let mut pool = Pool::new(Options { packets_max: 0, ..OPTIONS }, rng(14));
-        assert_eq!(pool.insert(Nanos(1), 7, Nanos::ZERO), Err(Evicted(7)));
-        assert_eq!(pool.release(Nanos::from_secs(9), drop), 0);
+    fn the_next_release_has_something_when_it_is_due_and_nothing_before() {
+        for strategy in strategies() {
+            let (mut pool, mut chance) = (pool(strategy), rng(12));
+            let mut now = Nanos::ZERO;
+            let mut wakes = 0;
+            for item in 0..20_000u32 {
+                now = now + chance.exponential(Nanos::from_micros(200));
+                while let Some(due) = pool.next_due().filter(|&due| due <= now) {
+                    let before = pool.release(Nanos(due.0.saturating_sub(1)), drop);
+                    assert!(before == 0 || due == Nanos::ZERO, "before {due:?}: {strategy:?}");
+                    assert!(before + pool.release(due, drop) > 0, "at {due:?}: {strategy:?}");
+                    wakes += 1;
+                }
+                assert_eq!(pool.release(now, drop), 0, "{strategy:?}");
+                assert!(pool.insert(now + chance.exponential(MEAN), item, now).is_ok());
+            }
+            assert!(wakes > 50);
+        }
     }
 
     #[test]
-    fn the_tick_is_a_power_of_two_and_at_most_a_two_hundredth_of_the_mean() {
-        for (mean_ms, tick) in [(1000, 1 << 18), (53, 1 << 18), (52, 1 << 17), (1, 1 << 12)] {
-            let options = Options { delay_mean: Nanos::from_millis(mean_ms), ..OPTIONS };
-            assert_eq!(Pool::<()>::new(options, rng(15)).tick(), Nanos(tick));
+    fn what_accompanies_leaves_by_the_clock_and_takes_no_packets_place() {
+        for strategy in strategies() {
+            let mut pool = pool(strategy);
+            let now = Nanos::from_secs(1);
+            assert_eq!(pool.accompany(7, now), Ok(()));
+            let due = pool.next_due().expect("it is not alone for ever");
+            assert!(due <= now + pool.tick());
+            let mut left = vec![];
+            pool.release(due, |item| left.push(item));
+            assert_eq!(left, [7], "{strategy:?}");
+            for item in 0..PACKETS_MAX {
+                assert!(pool.insert(Nanos::NEVER, item, now).is_ok());
+            }
+            assert_eq!(pool.accompany(8, now), Err(8));
         }
+    }
+
+    #[test]
+    fn strategies_by_which_nothing_would_ever_leave_are_refused() {
+        let [_, timed, threshold] = strategies();
+        let name = |strategy: Strategy, packets_max| {
+            let message = strategy.check(packets_max).unwrap_err().to_string();
+            message.split('`').nth(1).expect("it names the key").to_owned()
+        };
+        assert_eq!((timed.check(101), threshold.check(300)), (Ok(()), Ok(())));
+        assert_eq!(name(timed, 100), "mix.packets_min");
+        assert_eq!(name(threshold, 299), "mix.threshold");
+        let Strategy::TimedDynamic { interval, fraction, .. } = timed else { unreachable!() };
+        let small = Strategy::TimedDynamic { interval, fraction, packets_min: 0 };
+        assert_eq!((name(small, 9), small.check(10)), ("mix.fraction".to_owned(), Ok(())));
+        let endless =
+            Strategy::TimedDynamic { interval: Nanos::from_secs(2), fraction, packets_min: 0 };
+        assert_eq!(name(endless, 1000), "mix.interval");
+        assert_eq!(name(Strategy::Threshold { packets: 1 }, 1000), "mix.threshold");
     }
 }

@@ -1,11 +1,14 @@
 //! Configuration files: what is accepted, and how what is not is shown.
 
+use mixline::clock::Nanos;
 use mixline::config::{
     AUTHORITY_KEYS, AuthorityFile, CLIENT_KEYS, ClientFile, ConfigError, Fault, GatewayChoice, Key,
     LogLevel, NETWORK_KEYS, NODE_KEYS, NodeFile, PortMode, PortOptions, example, parse_anchor,
 };
 use mixline::crypto::random::Rng;
+use mixline::node;
 use mixline::pki::{NodeId, Role};
+use mixline::pool::{Fraction, Strategy};
 use std::path::{Path, PathBuf};
 
 const NODE: &str = r#"[node]
@@ -124,6 +127,84 @@ fn more_packets_in_the_mix_than_slots_are_refused_with_both_keys() {
 }
 
 #[test]
+fn a_strategy_of_the_mix_has_its_own_parameters() {
+    let strategy = |more: &str| parse_node(&format!("{NODE}[mix]\n{more}")).unwrap().strategy;
+    assert_eq!(parse_node(NODE).unwrap().strategy, Strategy::Poisson);
+    assert_eq!(strategy("strategy = \"poisson\"\n"), Strategy::Poisson);
+    let timed = Strategy::TimedDynamic {
+        interval: Nanos::from_micros(5260),
+        fraction: Fraction::new(0.1).unwrap(),
+        packets_min: 100,
+    };
+    assert_eq!(strategy(TIMED), timed);
+    let threshold = strategy("strategy = \"threshold\"\nthreshold = 50\n");
+    assert_eq!(threshold, Strategy::Threshold { packets: 50 });
+}
+
+const TIMED: &str =
+    "strategy = \"timed-dynamic\"\ninterval = \"5260us\"\nfraction = 0.1\npackets_min = 100\n";
+
+#[test]
+fn a_parameter_of_another_strategy_or_none_at_all_is_refused_with_both_keys() {
+    let refused = |more: &str| {
+        let fault = fault(&format!("[mix]\n{more}"));
+        (fault.line, fault.column, fault.message)
+    };
+    let (line, column, message) = refused("interval = \"5ms\"\n");
+    assert_eq!((line, column), (6, 12));
+    assert_eq!(
+        message,
+        "`mix.interval` belongs to the strategy \"timed-dynamic\", but `mix.strategy` is \
+         \"poisson\": remove one of them"
+    );
+    assert_eq!(refused("strategy = \"threshold\"\nthreshold = 9\nfraction = 0.1\n").0, 8);
+    assert_eq!(refused(&format!("{TIMED}threshold = 9\n")).0, 10);
+    for (key, line) in [("interval", 6), ("fraction", 6), ("packets_min", 6)] {
+        let less: String = TIMED.split_inclusive('\n').filter(|l| !l.starts_with(key)).collect();
+        let message = format!("`mix.strategy` \"timed-dynamic\" needs `mix.{key}`");
+        assert_eq!(refused(&less), (line, 12, message));
+    }
+    assert!(refused("strategy = \"threshold\"\n").2.ends_with("needs `mix.threshold`"));
+}
+
+#[test]
+fn a_parameter_of_the_mix_that_makes_no_sense_is_named_with_its_range() {
+    let refused = |from: &str, to: &str| {
+        let fault = fault(&format!("[mix]\n{}", TIMED.replace(from, to)));
+        (fault.line, fault.message)
+    };
+    for interval in ["999us", "1001ms", "0s"] {
+        let (line, message) = refused("5260us", interval);
+        assert_eq!(line, 7);
+        assert_eq!(message, "`mix.interval` is out of range: use \"1ms\" to \"1s\"");
+    }
+    for fraction in ["0", "0.0000001", "-0.1", "1.01", "nan", "inf"] {
+        let (line, message) = refused("0.1", fraction);
+        assert_eq!(line, 8);
+        assert!(message.starts_with("`mix.fraction` is out of range"), "{message}");
+    }
+    assert!(refused("= 100", "= -1").1.ends_with("in `mix.packets_min`"));
+    assert!(refused("timed-dynamic", "random").1.ends_with("in `mix.strategy`"));
+    let single = fault("[mix]\nstrategy = \"threshold\"\nthreshold = 1\n");
+    assert!(single.message.ends_with("in `mix.threshold`"), "{single}");
+}
+
+#[test]
+fn a_strategy_is_held_against_the_pool_of_each_owner() {
+    let check = |more: &str| {
+        let text = format!("{NODE}[workers]\ncount = 2\n[mix]\npackets_max = 200\n{more}");
+        let options = node::Options::of(&parse_node(&text).unwrap());
+        options.check_memory().map_err(|error| error.to_string())
+    };
+    assert_eq!(check(&TIMED.replace("= 100", "= 99")), Ok(()));
+    let refused = check(TIMED).unwrap_err();
+    assert!(refused.starts_with("`mix.packets_min` is 100, but a pool has"), "{refused}");
+    let threshold = |packets: u32| format!("strategy = \"threshold\"\nthreshold = {packets}\n");
+    assert_eq!(check(&threshold(100)), Ok(()));
+    assert!(check(&threshold(101)).unwrap_err().contains("use 2 to 100"));
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_shown_at_its_first_fault() {
     let fault = fault("[workers\n");
     assert_eq!(fault.line, 5);
@@ -191,6 +272,9 @@ fn a_fault_of_a_network_file_is_shown_at_the_key_that_has_it() {
     assert_eq!(line("threshold = 1", "threshold = 2"), 4);
 }
 
+/// Keys that stand beside one strategy of the mix only.
+const OF_STRATEGIES: [&str; 4] = ["interval =", "fraction =", "packets_min =", "threshold = 100"];
+
 #[test]
 fn an_example_with_all_its_values_is_a_file_that_is_accepted() {
     let all = |keys: &[Key]| -> String {
@@ -198,6 +282,7 @@ fn an_example_with_all_its_values_is_a_file_that_is_accepted() {
             .replace("\n#", "\n")
             .lines()
             .filter(|line| line.starts_with('[') || line.contains(" = "))
+            .filter(|line| !OF_STRATEGIES.iter().any(|key| line.starts_with(key)))
             .fold(String::new(), |text, line| text + line + "\n")
     };
     parse_node(&all(NODE_KEYS)).unwrap();

@@ -3,10 +3,11 @@
 use mixline::audit::statistics::{P_MIN, kendall_tau, kolmogorov_smirnov_p, uniform_p};
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
-use mixline::pool::{Evicted, Options, Pool};
+use mixline::pool::{Evicted, Options, Pool, Strategy};
 
 const MEAN: Nanos = Nanos::from_millis(50);
-const OPTIONS: Options = Options { packets_max: 10_000, delay_mean: MEAN };
+const OPTIONS: Options =
+    Options { packets_max: 10_000, delay_mean: MEAN, strategy: Strategy::Poisson };
 
 /// The mean time between two arrivals at 62 500 packets a second.
 const ARRIVAL_GAP_MEAN: Nanos = Nanos::from_micros(16);

@@ -1,5 +1,10 @@
 //! One suite for every port: what the contract of `io::Port` promises, on each implementation.
 
+#[path = "support/allocator.rs"]
+mod allocator;
+#[cfg(test)]
+#[path = "ports/detached.rs"]
+mod detached;
 #[allow(dead_code, reason = "each test uses its part of it")]
 #[path = "support/hosts.rs"]
 mod hosts;
@@ -59,6 +64,24 @@ macro_rules! suite {
                 an_empty_port_gives_nothing_at_once,
                 another_thread_ends_the_sleep
             );
+            promises!(
+                detached,
+                $site,
+                a_detached_sender_sends_from_the_address_of_its_port,
+                what_comes_all_comes_to_the_port_and_not_to_its_sender,
+                what_comes_does_not_wake_a_detached_sender,
+                one_thread_sends_while_another_receives
+            );
+        }
+    };
+}
+
+/// What ports promise that are not simulated.
+macro_rules! heap {
+    ($name:ident, $site:expr) => {
+        mod $name {
+            use super::*;
+            promises!(detached, $site, nothing_is_allocated_once_ports_are_open);
         }
     };
 }
@@ -73,6 +96,7 @@ macro_rules! sockets {
                 $site,
                 an_ipv6_port_shows_ipv4_peers_as_ipv4,
                 ports_that_share_an_address_divide_its_sources_between_them,
+                a_detached_sender_has_no_share_of_the_sources,
                 what_the_kernel_dropped_is_counted,
                 what_is_too_long_for_the_way_is_counted_and_not_fatal,
                 what_has_no_route_is_counted_and_the_rest_is_sent,
@@ -117,6 +141,9 @@ sockets!(uring, site!(UringPort::open, 3, true));
 suite!(xdp_native, Xdp::new(Mode::Native, hosts::v4, 4));
 suite!(xdp_native_over_ipv6, Xdp::new(Mode::Native, hosts::v6, 2));
 suite!(xdp_generic, Xdp::new(Mode::Generic, hosts::v4, 1));
+heap!(udp_heap, site!(UdpPort::open, 4, true));
+heap!(uring_heap, site!(UringPort::open, 5, true));
+heap!(xdp_heap, Xdp::new(Mode::Native, hosts::v4, 2));
 suite!(memory, Memory(Network::new(Rng::from_seed([1; 32]), Conditions::default())));
 
 #[test]
@@ -128,6 +155,7 @@ fn what_the_kernel_has_no_room_for_stays_queued() {
             assert!(done.success(), "ip {words}");
         };
         ip("link add near type veth peer name far".into());
+        ip("link set lo up".into());
         ip("link set near up".into());
         ip("link set far up".into());
         ip("address add 198.18.0.1/24 dev near".into());
@@ -138,17 +166,17 @@ fn what_the_kernel_has_no_room_for_stays_queued() {
             Sockets { open, ip: |_| "198.18.0.1:0".into(), offload: false }
         }
         let to = |address: &str| SocketAddr::new(address.parse().unwrap(), 9);
-        let (first, second) = ("198.18.0.2", "198.18.0.3");
-        sockets::what_the_kernel_has_no_room_for_stays_queued(
-            &near(UdpPort::open),
-            to(first),
-            || answer(first),
-        );
+        let [first, second, third, fourth] = [2, 3, 4, 5].map(|end| format!("198.18.0.{end}"));
+        let udp = near(UdpPort::open);
+        sockets::what_the_kernel_has_no_room_for_stays_queued(&udp, to(&first), || answer(&first));
+        sockets::a_detached_sender_wakes_for_room_only(&udp, to(&second), || answer(&second));
         let uring = near(UringPort::open);
         if !is_skipped(&uring, "what_the_kernel_has_no_room_for_stays_queued") {
-            sockets::what_the_kernel_has_no_room_for_stays_queued(&uring, to(second), || {
-                answer(second);
+            let (third, fourth) = (&third, &fourth);
+            sockets::what_the_kernel_has_no_room_for_stays_queued(&uring, to(third), || {
+                answer(third);
             });
+            sockets::a_detached_sender_wakes_for_room_only(&uring, to(fourth), || answer(fourth));
         }
     });
 }

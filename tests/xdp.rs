@@ -5,7 +5,7 @@ use mixline::clock::{self, Nanos};
 use mixline::io::udp::{self, UdpPort};
 use mixline::io::wake;
 use mixline::io::xdp::hops::{Hop, Hops, HopsWriter};
-use mixline::io::xdp::{BusyPoll, Mode, Options, XdpError, XdpPort, queues_of};
+use mixline::io::xdp::{Balance, BusyPoll, Mode, Options, XdpError, XdpPort, queues_of};
 use mixline::io::{BATCH, Port, PortCounters};
 use mixline::wire::{Ends, Ethernet, Headers};
 use std::convert::Infallible;
@@ -17,6 +17,9 @@ use hosts::{Host, v4, v6};
 use redirect::Redirect;
 use xdp_host::{PORT, hops, open, options};
 
+#[cfg(test)]
+#[path = "xdp/halves.rs"]
+mod halves;
 #[path = "support/hosts.rs"]
 mod hosts;
 #[path = "support/redirect.rs"]
@@ -33,11 +36,12 @@ const PATIENCE: Nanos = Nanos::from_secs(5);
 /// Skips the test where it cannot run.
 macro_rules! root_or_return {
     ($name:literal) => {
-        if !hosts::is_possible($name) {
+        if !$crate::hosts::is_possible($name) {
             return;
         }
     };
 }
+pub(crate) use root_or_return;
 
 /// Ports on the two hosts of one wire, each knowing the way to the other by one VLAN or none.
 fn ports(hosts: &[Host; 2], mode: Mode, queues: u32, tag: Option<u16>) -> [(XdpPort, Redirect); 2] {
@@ -74,11 +78,17 @@ fn receive(port: &mut impl Port, count: usize) -> Vec<(SocketAddr, usize)> {
     arrived
 }
 
+fn balances(port: &XdpPort) -> impl Iterator<Item = Balance> {
+    port.receive_balances().chain(port.send_balance())
+}
+
 fn assert_all_frames_are_home(port: &XdpPort) {
-    for balance in port.balances() {
+    for balance in port.receive_balances() {
         assert!(balance.is_whole(), "{balance:?}");
-        let lent = (balance.receive, balance.send, balance.completion, balance.inside_kernel());
-        assert_eq!(lent, (0, 0, 0, 0), "{balance:?}");
+        assert_eq!((balance.returned, balance.inside_kernel()), (0, 0), "{balance:?}");
+    }
+    if let Some(balance) = port.send_balance() {
+        assert_eq!(balance.free, balance.frames, "{balance:?}");
     }
 }
 
@@ -100,7 +110,7 @@ fn ping_pong(mode: Mode) {
         let returned = receive(&mut near, burst.len());
         assert!(returned.into_iter().eq(burst.map(|number| (far.local(), number))));
         for port in [&near, &far] {
-            assert!(port.balances().all(|balance| balance.is_whole()));
+            assert!(balances(port).all(|balance| balance.is_whole()));
         }
     }
     let count = COUNT as u64;
@@ -254,7 +264,7 @@ fn what_finds_no_room_in_the_receive_ring_is_counted() {
     far.read_statistics();
     let counters = far.counters();
     assert_eq!((counters.received, counters.kernel_dropped), (RING, 3000 - RING));
-    assert!(far.balances().all(|balance| balance.is_whole() && balance.inside_kernel() >= 0));
+    assert!(balances(&far).all(|balance| balance.is_whole() && balance.inside_kernel() >= 0));
     // It goes on.
     send(&mut near, far.local(), 9);
     near.flush();
@@ -281,7 +291,7 @@ fn datagrams_arrive_by_every_queue() {
             }
         }
     });
-    let used = far.balances().filter(|balance| balance.receive > 0).count();
+    let used = far.receive_balances().filter(|balance| balance.returned > 0).count();
     assert!(used > 1 || mixline::host::cores().len() == 1, "{used} queues were used");
     let count = usize::from(FLOWS) * mixline::host::cores().len();
     assert_eq!(receive(&mut far, count).len(), count);
@@ -314,9 +324,12 @@ fn a_port_without_a_queue_is_its_udp_socket() {
     });
     let (mut far, _program) =
         open(far, &options(far, v6(2), Mode::Native, 1, LENGTH), hops(far, 1..=1, None));
-    send(&mut bare, far.local(), 1);
-    bare.flush();
-    assert_eq!(receive(&mut far, 1), [(bare.local(), 1)]);
+    let mut sender = bare.detach_sender().unwrap();
+    for port in [&mut bare, &mut sender] {
+        send(port, far.local(), 1);
+        port.flush();
+        assert_eq!(receive(&mut far, 1), [(port.local(), 1)]);
+    }
     send(&mut far, bare.local(), 2);
     far.flush();
     assert_eq!(receive(&mut bare, 1), [(far.local(), 2)]);

@@ -4,7 +4,7 @@ use mixline::io::xdp::Balance;
 use mixline::io::xdp::mapping::Mapping;
 use mixline::io::xdp::memory::{Memory, Quotas};
 use mixline::io::xdp::ring::{Consumer, Descriptor, Entry, Layout, Producer};
-use mixline::io::xdp::rings::Rings;
+use mixline::io::xdp::rings::{ReceiveRings, SendRings};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,7 +14,8 @@ const SIZE: u32 = 4;
 
 /// Ours, the other side, and the memory between.
 struct World {
-    rings: Rings,
+    receiving: ReceiveRings,
+    sending: SendRings,
     receive: Producer<Descriptor>,
     fill: Consumer<u64>,
     send: Consumer<Descriptor>,
@@ -30,15 +31,15 @@ pub fn run(input: &[u8]) -> bool {
     let mut world = World::new(u32::from_le_bytes(*start));
     for step in steps.as_chunks().0 {
         world.step(*step);
-        let balance = world.rings.balance();
-        assert!(balance.is_whole() && world.rings.is_balanced(), "{balance:?}");
-        assert!(counts(&balance).iter().all(|count| *count <= SIZE), "{balance:?}");
+        check(&world.receiving.memory, &world.receiving.balance());
+        check(&world.sending.memory, &world.sending.balance());
     }
     world.packets > 0
 }
 
-fn counts(balance: &Balance) -> [u32; 4] {
-    [balance.fill, balance.receive, balance.send, balance.completion]
+fn check(memory: &Memory, balance: &Balance) {
+    assert!(balance.is_whole() && memory.is_balanced(), "{balance:?}");
+    assert!(balance.given <= SIZE && balance.returned <= SIZE, "{balance:?}");
 }
 
 impl World {
@@ -47,13 +48,18 @@ impl World {
         let addresses = || memory::<u64>(start);
         let memories = [descriptors(), addresses(), descriptors(), addresses()];
         let [receive, fill, send, completion] = &memories;
+        let (to_receive, to_send) = Memory::halves(1400, QUOTAS).expect("32 KiB");
         World {
-            rings: Rings {
-                receive: Consumer::new(receive.clone(), LAYOUT, SIZE),
+            receiving: ReceiveRings {
                 fill: Producer::new(fill.clone(), LAYOUT, SIZE),
+                receive: Consumer::new(receive.clone(), LAYOUT, SIZE),
+                memory: to_receive,
+                wrong_descriptors: 0,
+            },
+            sending: SendRings {
                 send: Producer::new(send.clone(), LAYOUT, SIZE),
                 completion: Consumer::new(completion.clone(), LAYOUT, SIZE),
-                memory: Memory::new(1400, QUOTAS).expect("32 KiB"),
+                memory: to_send,
                 wrong_descriptors: 0,
             },
             receive: Producer::new(receive.clone(), LAYOUT, SIZE),
@@ -68,21 +74,21 @@ impl World {
     fn step(&mut self, [kind, number, value @ ..]: [u8; 6]) {
         let value = u32::from_le_bytes(value);
         match kind % 7 {
-            0 => self.rings.refill(),
+            0 => self.receiving.refill(),
             1 => {
                 let mut packets = 0;
                 let most = u32::from(number);
-                let looked_at = self.rings.receive(most, |_| packets += 1);
+                let looked_at = self.receiving.receive(most, |_| packets += 1);
                 assert!(packets <= looked_at && looked_at <= most.min(SIZE));
                 self.packets += packets;
             }
             2 => {
-                if let Some(frame) = self.rings.claim() {
-                    self.rings.send(frame, 100..101 + usize::from(number));
-                    self.rings.send.submit();
+                if let Some(frame) = self.sending.claim() {
+                    self.sending.send(frame, 100..101 + usize::from(number));
+                    self.sending.send.submit();
                 }
             }
-            3 => self.rings.reap(),
+            3 => self.sending.reap(),
             4 => self.deliver(value),
             5 => self.transmit(),
             // Anything, anywhere.

@@ -154,11 +154,13 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     let listed = identity.listed()?;
     let memory = options.memory_plan(identity.consensus.geometry())?;
     print(&format!(
-        "{} {} of network {}: configuration, keys and consensus of epoch {} fit\n{memory}\n",
+        "{} {} of network {}: configuration, keys and consensus of epoch {} fit\n{memory}\n\
+         mixing by {}\n",
         listed.role(),
         listed.name(),
         identity.consensus.network(),
         identity.consensus.epoch(),
+        options.strategy,
     ))
 }
 

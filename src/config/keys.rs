@@ -87,9 +87,10 @@ pub const NODE_KEYS: &[Key] = &[
     key("directory", "epoch", "\"20m\"")
         .by_default("\"20m\"")
         .means("The length of the network's epochs."),
-    key("workers", "count", "4")
-        .by_default("one a core")
-        .means("Threads that process packets, 1 to 1024."),
+    key("workers", "count", "4").by_default("one a core").means(
+        "Threads that process packets, 1 to 1024; from 4 on, one in nine (rounded up) only \
+             mixes and sends.",
+    ),
     key("workers", "pin", "true")
         .by_default("true")
         .means("Whether each worker stays on a core; false where nodes share a machine."),
@@ -111,6 +112,21 @@ pub const NODE_KEYS: &[Key] = &[
     key("mix", "packets_max", "49152")
         .by_default("three quarters of memory.slots")
         .means("Packets that may wait in the mix; above it, random ones are dropped."),
+    key("mix", "strategy", "\"poisson\"").by_default("\"poisson\"").means(
+        "Who decides when a packet leaves: \"poisson\", \"timed-dynamic\" or \"threshold\".",
+    ),
+    key("mix", "interval", "\"5260us\"")
+        .by_default("none; required with timed-dynamic")
+        .means("The time between two flushes of a timed dynamic pool, \"1ms\" to \"1s\"."),
+    key("mix", "fraction", "0.1")
+        .by_default("none; required with timed-dynamic")
+        .means("The share of the packets in a pool that leaves in a flush, up to 1."),
+    key("mix", "packets_min", "100")
+        .by_default("none; required with timed-dynamic")
+        .means("Packets that always stay in a pool."),
+    key("mix", "threshold", "100")
+        .by_default("none; required with threshold")
+        .means("Packets that leave a pool together, as soon as they are inside."),
     key("gateway", "folder", "\"mailboxes\"")
         .by_default("\"mailboxes\"")
         .means("Folder of a gateway's mailboxes, made if it is not there."),

@@ -1,11 +1,13 @@
 //! The file of a node, `mixline.toml`.
 
 use super::error::Source;
+use super::mix::MixText;
 use super::port::{PortOptions, PortText};
 use super::values::{self, Count, Prefix};
 use super::{ConfigError, authority, directory, read};
 use crate::directory::AuthorityAddress;
 use crate::pki::{Epochs, Role, is_name};
+use crate::pool::Strategy;
 use crate::store;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +18,7 @@ use toml::Spanned;
 /// Fewest slots: a full batch on each of a few workers, and some packets in the mix.
 const SLOTS_MIN: usize = 1024;
 /// Most slots: what 32-bit slot numbers and the memory of today's machines hold.
-const SLOTS_MAX: usize = 1 << 26;
+pub(super) const SLOTS_MAX: usize = 1 << 26;
 /// Slots of a node that says nothing: about 90 MB at the default geometry.
 const SLOTS_DEFAULT: usize = 1 << 16;
 /// Most packets of an epoch: ten hours at ten million a second.
@@ -58,6 +60,8 @@ pub struct NodeFile {
     pub slots: usize,
     /// Packets that may wait in the mix at the same time; fewer than the slots.
     pub packets_max: usize,
+    /// Who decides when they leave.
+    pub strategy: Strategy,
     /// What a gateway does for its users.
     pub gateway: GatewayOptions,
     /// The folder of mix keys and replay tables, if it is named.
@@ -98,7 +102,8 @@ impl NodeFile {
             workers: Workers { count: workers.count.map(|count| count.0), pin: workers.pin },
             port: port.check(),
             slots: memory.slots.0,
-            packets_max: packets_max(memory.slots.0, mix.packets_max.as_ref(), source)?,
+            packets_max: mix.packets_max(memory.slots.0, source)?,
+            strategy: mix.strategy(source)?,
             gateway: gateway.check(source),
             replay_folder: replay.folder.map(|folder| source.beside(&folder)),
             replay_packets_max: replay.packets_max.0 as u64,
@@ -267,12 +272,6 @@ impl Default for MemoryText {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct MixText {
-    packets_max: Option<Spanned<Count<1, SLOTS_MAX>>>,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct GatewayText {
@@ -412,23 +411,4 @@ fn metrics_listener(
         return fault("`metrics.detail` \"lab\" is refused unless `metrics.listen` is on loopback");
     }
     Ok(Some(Metrics { listen, allow }))
-}
-
-/// The pool's quota: what was written, or three quarters of the slots. The rest is for packets
-/// that are just received or sent, so that receiving never starves.
-fn packets_max(
-    slots: usize,
-    written: Option<&Spanned<Count<1, SLOTS_MAX>>>,
-    source: Source<'_>,
-) -> Result<usize, ConfigError> {
-    let Some(written) = written else { return Ok(slots / 4 * 3) };
-    let packets_max = written.get_ref().0;
-    if packets_max < slots {
-        return Ok(packets_max);
-    }
-    let message = format!(
-        "`mix.packets_max` is {packets_max}, but `memory.slots` is {slots}: \
-         use fewer packets (three quarters of the slots) or more slots"
-    );
-    Err(source.fault(written.span(), message))
 }

@@ -4,7 +4,7 @@
 //! longer is overtaken, so delay is also what reorders. Every datagram is accounted for:
 //! `sent + injected + duplicated = lost + unreachable + overflowed + delivered + in flight`.
 
-use super::{BATCH, Port, PortCounters, Unsent, normalised};
+use super::{BATCH, OpenError, Port, PortCounters, Unsent, normalised};
 use crate::clock::Nanos;
 use crate::crypto::random::Rng;
 use arrayvec::ArrayVec;
@@ -197,16 +197,7 @@ impl Network {
         }
         state.inboxes.insert(local, (0..count).map(|_| Inbox::default()).collect());
         drop(state);
-        let port = |place| MemoryPort {
-            network: self.clone(),
-            local,
-            place,
-            datagram_bytes,
-            frames: vec![0; datagram_bytes * BATCH].into(),
-            destinations: ArrayVec::new(),
-            batch: ArrayVec::new(),
-            counters: PortCounters::default(),
-        };
+        let port = |place| MemoryPort::new(self.clone(), local, Some(place), datagram_bytes);
         Ok((0..count).map(port).collect())
     }
 
@@ -332,8 +323,8 @@ fn place_of(source: SocketAddr, ports: usize) -> usize {
 pub struct MemoryPort {
     network: Network,
     local: SocketAddr,
-    /// Which of the ports that share the address this is.
-    place: usize,
+    /// Which of the ports that share the address this is; none of them if it only sends.
+    place: Option<usize>,
     datagram_bytes: usize,
     frames: Box<[u8]>,
     /// Of the frames that wait, in order.
@@ -404,15 +395,38 @@ impl Port for MemoryPort {
     fn fd(&self) -> Option<RawFd> {
         None
     }
+
+    fn detach_sender(&mut self) -> Result<Self, OpenError> {
+        Ok(MemoryPort::new(self.network.clone(), self.local, None, self.datagram_bytes))
+    }
 }
 
 impl MemoryPort {
+    fn new(
+        network: Network,
+        local: SocketAddr,
+        place: Option<usize>,
+        datagram_bytes: usize,
+    ) -> Self {
+        MemoryPort {
+            network,
+            local,
+            place,
+            datagram_bytes,
+            frames: vec![0; datagram_bytes * BATCH].into(),
+            destinations: ArrayVec::new(),
+            batch: ArrayVec::new(),
+            counters: PortCounters::default(),
+        }
+    }
+
     /// Takes up to `most` datagrams out of the inbox, so that the network is free while they are
     /// handed over.
     fn fetch(&mut self, most: usize) {
+        let Some(place) = self.place else { return };
         let mut state = self.network.state();
         let sharing = state.inboxes.get_mut(&self.local);
-        if let Some(inbox) = sharing.and_then(|sharing| sharing.get_mut(self.place)) {
+        if let Some(inbox) = sharing.and_then(|sharing| sharing.get_mut(place)) {
             let count = inbox.letters.len().min(most);
             self.batch.extend(inbox.letters.drain(..count));
             self.counters.kernel_dropped = inbox.overflowed;
@@ -422,7 +436,9 @@ impl MemoryPort {
 
 impl Drop for MemoryPort {
     fn drop(&mut self) {
-        self.network.state().inboxes.remove(&self.local);
+        if self.place.is_some() {
+            self.network.state().inboxes.remove(&self.local);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+use super::room::Room;
 use super::{BATCH, OpenError, Port, PortCounters, Unsent};
 use receive::Receiver;
 use send::Sender;
@@ -70,13 +71,16 @@ impl Options {
     }
 }
 
-/// A [`Port`] over one non-blocking UDP socket.
+/// A [`Port`] over one non-blocking UDP socket, or over one that another port receives from.
 pub struct UdpPort {
     socket: Socket,
     local: SocketAddr,
     datagram_bytes: usize,
-    receiver: Receiver,
+    /// None in a port that only sends.
+    receiver: Option<Receiver>,
     sender: Sender,
+    /// What a port that only sends sleeps on.
+    room: Option<Room>,
     counters: PortCounters,
 }
 
@@ -95,10 +99,25 @@ impl UdpPort {
         let coalesces = options.coalesce && socket::coalesce(&socket);
         let segments = options.segment && socket::segments(&socket);
         Ok(UdpPort {
-            receiver: Receiver::new(datagram_bytes, coalesces),
+            receiver: Some(Receiver::new(datagram_bytes, coalesces)),
             sender: Sender::new(datagram_bytes, local.is_ipv6(), segments),
+            room: None,
             counters: PortCounters::default(),
             socket,
+            local,
+            datagram_bytes,
+        })
+    }
+
+    /// A port that only sends, over the same socket; without anything to sleep on.
+    pub(super) fn sender(&self) -> Result<Self, OpenError> {
+        let Self { local, datagram_bytes, .. } = *self;
+        Ok(UdpPort {
+            receiver: None,
+            sender: Sender::new(datagram_bytes, local.is_ipv6(), self.sender.segments()),
+            room: None,
+            counters: PortCounters::default(),
+            socket: socket::share(&self.socket, local)?,
             local,
             datagram_bytes,
         })
@@ -107,10 +126,11 @@ impl UdpPort {
 
 impl Port for UdpPort {
     fn receive(&mut self, most: usize, take: impl FnMut(SocketAddr, &[u8])) -> usize {
-        if self.receiver.is_empty() {
-            self.receiver.fetch(&self.socket, &mut self.counters);
+        let Some(receiver) = &mut self.receiver else { return 0 };
+        if receiver.is_empty() {
+            receiver.fetch(&self.socket, &mut self.counters);
         }
-        self.receiver.hand_over(most.min(BATCH), &mut self.counters, take)
+        receiver.hand_over(most.min(BATCH), &mut self.counters, take)
     }
 
     fn send<E>(
@@ -122,6 +142,9 @@ impl Port for UdpPort {
 
     fn flush(&mut self) {
         self.sender.flush(&self.socket, &mut self.counters);
+        if let Some(room) = &mut self.room {
+            room.watch(self.socket.as_fd(), self.sender.queued() > 0);
+        }
     }
 
     fn queued(&self) -> usize {
@@ -141,7 +164,15 @@ impl Port for UdpPort {
     }
 
     fn fd(&self) -> Option<RawFd> {
-        Some(self.socket.as_raw_fd())
+        match self.receiver {
+            Some(_) => Some(self.socket.as_raw_fd()),
+            None => self.room.as_ref().map(Room::as_raw_fd),
+        }
+    }
+
+    fn detach_sender(&mut self) -> Result<Self, OpenError> {
+        let sender = self.sender()?;
+        Ok(UdpPort { room: Some(Room::of(sender.as_fd())?), ..sender })
     }
 }
 
@@ -156,7 +187,11 @@ impl fmt::Display for UdpPort {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mebibytes = |bytes: std::io::Result<usize>| bytes.unwrap_or(0) as f64 / 1_048_576.0;
         write!(out, "UDP {} (", self.local)?;
-        write!(out, "{} GRO, ", if self.receiver.coalesces() { "with" } else { "no" })?;
+        match &self.receiver {
+            None => write!(out, "sends only, ")?,
+            Some(receiver) if receiver.coalesces() => write!(out, "with GRO, ")?,
+            Some(_) => write!(out, "no GRO, ")?,
+        }
         write!(out, "{} GSO, ", if self.sender.segments() { "with" } else { "no" })?;
         write!(out, "buffers {:.1}", mebibytes(self.socket.recv_buffer_size()))?;
         write!(out, " + {:.1} MiB)", mebibytes(self.socket.send_buffer_size()))

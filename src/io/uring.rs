@@ -11,6 +11,7 @@
 
 #![allow(unsafe_code)]
 
+use super::room::Room;
 use super::udp::{DATAGRAM_BYTES_MAX, Options, socket};
 use super::{BATCH, OpenError, Port, PortCounters, Unsent};
 use receive::Receiver;
@@ -20,22 +21,26 @@ use socket2::Socket;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 
 mod buffers;
 mod receive;
 mod ring;
 mod send;
 
-/// A [`Port`] over one UDP socket in one ring.
+/// A [`Port`] over one UDP socket in one ring. One that was detached has a ring of its own over the
+/// socket of the other.
 ///
 /// The thread that first receives something, or flushes what it sends, is the only one that may
 /// do so from then on. Any thread may drop it.
 pub struct UringPort {
     /// Above all memory that it was told of: fields are dropped in this order.
     ring: Ring,
-    receiver: Receiver,
+    /// None in a port that only sends.
+    receiver: Option<Receiver>,
     sender: Sender,
+    /// What a port that only sends sleeps on.
+    room: Option<Room>,
     socket: Socket,
     local: SocketAddr,
     datagram_bytes: usize,
@@ -60,8 +65,9 @@ impl UringPort {
         let coalesces = options.coalesce && socket::coalesce(&socket);
         let ring = Ring::open(&socket)?;
         Ok(UringPort {
-            receiver: Receiver::open(&ring, datagram_bytes, coalesces)?,
+            receiver: Some(Receiver::open(&ring, datagram_bytes, coalesces)?),
             sender: Sender::new(datagram_bytes, local.is_ipv6()),
+            room: None,
             counters: PortCounters::default(),
             ring,
             socket,
@@ -70,31 +76,22 @@ impl UringPort {
             more_waits: false,
         })
     }
-
-    /// Takes in what the kernel has completed.
-    fn reap(&mut self) {
-        let Self { ring, receiver, sender, counters, .. } = self;
-        for completion in ring.completions() {
-            match completion.user_data() {
-                RECEIVE => receiver.note(&completion, counters),
-                _ => sender.note(&completion),
-            }
-        }
-    }
 }
 
 impl Port for UringPort {
     fn receive(&mut self, most: usize, take: impl FnMut(SocketAddr, &[u8])) -> usize {
-        if self.receiver.is_empty() {
-            if !self.more_waits && !waits(&self.socket, &mut self.counters) {
+        let Self { ring, receiver, sender, socket, more_waits, counters, .. } = self;
+        let Some(receiver) = receiver else { return 0 };
+        if receiver.is_empty() {
+            if !*more_waits && !waits(socket, counters) {
                 return 0;
             }
-            self.receiver.submit(&mut self.ring);
-            self.ring.enter();
-            self.reap();
+            receiver.submit(ring);
+            ring.enter();
+            reap(ring, Some(receiver), sender, counters);
         }
-        let count = self.receiver.hand_over(most.min(BATCH), &mut self.counters, take);
-        self.more_waits = count > 0 && self.receiver.was_full();
+        let count = receiver.hand_over(most.min(BATCH), counters, take);
+        *more_waits = count > 0 && receiver.was_full();
         count
     }
 
@@ -106,19 +103,26 @@ impl Port for UringPort {
     }
 
     fn flush(&mut self) {
-        if self.sender.queued() == 0 {
+        let Self { ring, receiver, sender, room, socket, counters, .. } = self;
+        if sender.queued() == 0 {
             return;
         }
-        self.sender.submit(&mut self.ring);
+        sender.submit(ring);
         // After a call that gave nothing the worker may sleep, and poll(2) does not know of what
         // was fetched.
-        if self.more_waits && self.receiver.is_empty() {
-            self.receiver.submit(&mut self.ring);
+        if let Some(receiver) = receiver
+            && self.more_waits
+            && receiver.is_empty()
+        {
+            receiver.submit(ring);
         }
-        self.ring.enter();
-        self.reap();
-        if self.ring.took_all() {
-            self.sender.settle(&mut self.counters);
+        ring.enter();
+        reap(ring, receiver.as_mut(), sender, counters);
+        if ring.took_all() {
+            sender.settle(counters);
+        }
+        if let Some(room) = room {
+            room.watch(socket.as_fd(), sender.queued() > 0);
         }
     }
 
@@ -138,9 +142,28 @@ impl Port for UringPort {
         &self.counters
     }
 
-    /// The socket: what arrives stays in it until it is asked for.
+    /// The socket, if this port receives: what arrives stays in it until it is asked for.
     fn fd(&self) -> Option<RawFd> {
-        Some(self.socket.as_raw_fd())
+        match self.receiver {
+            Some(_) => Some(self.socket.as_raw_fd()),
+            None => self.room.as_ref().map(Room::as_raw_fd),
+        }
+    }
+
+    fn detach_sender(&mut self) -> Result<Self, OpenError> {
+        let Self { local, datagram_bytes, .. } = *self;
+        let socket = socket::share(&self.socket, local)?;
+        Ok(UringPort {
+            ring: Ring::open(&socket)?,
+            receiver: None,
+            sender: Sender::new(datagram_bytes, local.is_ipv6()),
+            room: Some(Room::of(socket.as_fd())?),
+            counters: PortCounters::default(),
+            socket,
+            local,
+            datagram_bytes,
+            more_waits: false,
+        })
     }
 }
 
@@ -151,12 +174,31 @@ impl Drop for UringPort {
     }
 }
 
+/// Takes in what the kernel has completed.
+fn reap(
+    ring: &mut Ring,
+    mut receiver: Option<&mut Receiver>,
+    sender: &mut Sender,
+    counters: &mut PortCounters,
+) {
+    for completion in ring.completions() {
+        match (completion.user_data(), &mut receiver) {
+            (RECEIVE, Some(receiver)) => receiver.note(&completion, counters),
+            _ => sender.note(&completion),
+        }
+    }
+}
+
 /// One phrase for the line that says which backend was chosen.
 impl fmt::Display for UringPort {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mebibytes = |bytes: io::Result<usize>| bytes.unwrap_or(0) as f64 / 1_048_576.0;
         write!(out, "io_uring {} (", self.local)?;
-        write!(out, "{} GRO, ", if self.receiver.coalesces() { "with" } else { "no" })?;
+        match &self.receiver {
+            None => write!(out, "sends only, ")?,
+            Some(receiver) if receiver.coalesces() => write!(out, "with GRO, ")?,
+            Some(_) => write!(out, "no GRO, ")?,
+        }
         write!(out, "buffers {:.1}", mebibytes(self.socket.recv_buffer_size()))?;
         write!(out, " + {:.1} MiB)", mebibytes(self.socket.send_buffer_size()))
     }

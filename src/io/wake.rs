@@ -51,10 +51,8 @@ pub struct Sleeper(Arc<Bed>);
 /// # Errors
 /// [`OpenError::Descriptors`] when the process has no file descriptor left.
 pub fn pair() -> Result<(Sleeper, Waker), OpenError> {
-    let counter = event::counter().map_err(|source| match source.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE) => OpenError::Descriptors,
-        _ => OpenError::Refused { step: "make an event counter".into(), source },
-    })?;
+    let counter =
+        event::counter().map_err(|source| OpenError::refused("make an event counter", source))?;
     let bed = Arc::new(Bed { state: AtomicU8::new(AWAKE), counter });
     Ok((Sleeper(bed.clone()), Waker(bed)))
 }

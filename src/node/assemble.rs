@@ -16,10 +16,12 @@ use crate::route;
 use crate::sphinx::Destination;
 use crate::store::{InlineStore, Store, ThreadStore};
 use crate::worker::policing::Policer;
-use crate::worker::rings::Inbox;
+use crate::worker::rings::{HAND_OFFS_MAX, HandOffs, Inbox};
+use crate::worker::roles::Roles;
 use crate::worker::slab::{CACHE_SLOTS_MAX, Slab, SlotCache};
+use crate::worker::spill::Spills;
 use crate::worker::tables::Tables;
-use crate::worker::{self, Rings, Worker};
+use crate::worker::{self, Egress, Ingress, Rings, Ways, Worker};
 
 use super::control::{self, Control};
 use super::{FillWatch, Identity, NodeError, Options, OwnLoops};
@@ -32,10 +34,12 @@ const RING_HANDSHAKES: usize = 64;
 const _: () = assert!(pool::DELAY_CAP_MEANS == route::DELAY_MEANS_MAX);
 
 /// Slots that may be elsewhere than in a pool: in rings, in caches, in a batch.
-pub(super) const fn slots_in_flight(workers: usize) -> usize {
-    let of_worker = 2 * RING_MESSAGES + worker::BATCH + CACHE_SLOTS_MAX;
+pub(super) fn slots_in_flight(roles: Roles) -> usize {
+    let of_thread = RING_MESSAGES + worker::BATCH + CACHE_SLOTS_MAX;
+    let handed_off =
+        roles.workers() * roles.owners().len() * HAND_OFFS_MAX as usize + Spills::slots(roles);
     let of_control = RING_MESSAGES + RING_HANDSHAKES + CACHE_SLOTS_MAX;
-    workers * of_worker + of_control
+    roles.threads() * of_thread + handed_off + of_control
 }
 
 /// A node, ready to take turns.
@@ -67,7 +71,7 @@ pub struct Start {
     pub wall: UnixMicros,
 }
 
-/// Builds a node over `ports`, one a worker.
+/// Builds a node over `ports`, one a worker ([`Roles::ports`]).
 ///
 /// # Errors
 /// When the identity is not that of a listed node, or the memory plan does not hold.
@@ -95,32 +99,43 @@ pub fn assemble<P: Port>(
     let slab = Slab::new(options.slots, consensus.geometry().datagram_bytes());
     let upcalls = Inbox::new(RING_MESSAGES, wakers.control.clone());
     let handshakes = Inbox::new(RING_HANDSHAKES, wakers.control.clone());
-    let handed = wakers.workers.iter().map(|waker| Inbox::new(RING_MESSAGES, waker.clone()));
-    let handed: Arc<[_]> = handed.collect();
     let commands = wakers.workers.iter().map(|waker| Inbox::new(RING_MESSAGES, waker.clone()));
     let commands: Vec<_> = commands.collect();
 
     let delay_mean = consensus.parameters().delay_mean;
-    let pool_options = pool::Options { packets_max: options.packets_max, delay_mean };
+    let (packets_max, strategy) = (options.packets_max, options.strategy);
+    let pool_options = pool::Options { packets_max, delay_mean, strategy };
     let link_public = identity.keys.link.public();
-    let new_worker = |(number, port)| {
+    let policer = || Policer::new(capacity.nodes, capacity.clients);
+    let roles = Roles::of(ports.len());
+    let hand_offs = HandOffs::between(roles, &wakers.workers);
+    let mut spills = Spills::between(roles, &wakers.workers).into_iter();
+    let new_worker = |(number, (port, hand_offs)): (usize, (P, HandOffs))| {
+        let HandOffs { to_owners, from_workers } = hand_offs;
+        let (geometry, owners) = (consensus.geometry(), roles.owners());
+        // As many as there are workers that take packets in, and those come first.
+        let ingress = spills.next().map(|spills| {
+            let ways = Ways { roles, owners: to_owners, spills };
+            Ingress::new(geometry, policer(), ways, rng.fork())
+        });
+        let egress = owners
+            .contains(&number)
+            .then(|| Egress::new(Pool::new(pool_options, rng.fork()), from_workers));
         Worker::new(worker::Parts {
-            number,
             port,
             sessions: Sessions::new(&network, capacity, Some(&link_public)),
-            pool: Pool::new(pool_options, rng.fork()),
             slots: SlotCache::new(slab.clone()),
             tables: tables.clone(),
-            policer: Policer::new(capacity.nodes, capacity.clients),
             rings: Rings {
                 commands: commands[number].clone(),
                 control: upcalls.clone(),
                 handshakes: handshakes.clone(),
-                workers: handed.clone(),
             },
+            ingress,
+            egress,
         })
     };
-    let workers = ports.into_iter().enumerate().map(new_worker).collect();
+    let workers = ports.into_iter().zip(hand_offs).enumerate().map(new_worker).collect();
     let gateway = match tables.delivers {
         true => Some(gateway(identity, options, &wakers.control, rng)?),
         false => None,
@@ -129,6 +144,7 @@ pub fn assemble<P: Port>(
         id: identity.keys.identity.id().0,
         links,
         gateway,
+        roles,
         workers: commands,
         upcalls,
         handshakes,

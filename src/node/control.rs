@@ -22,8 +22,9 @@ use crate::sphinx::{Geometry, NodeAddress};
 use crate::store::StoreError;
 use crate::worker::drops::Drops;
 use crate::worker::rings::{Command, HandOff, Handshake, Inbox, Parcel, Upcall};
+use crate::worker::roles::Roles;
 use crate::worker::slab::{Slot, SlotCache};
-use crate::worker::tables::{self, Tables};
+use crate::worker::tables::Tables;
 
 pub use follow::Update;
 pub use guests::Guest;
@@ -73,6 +74,8 @@ pub struct Parts {
     pub links: Links,
     /// The users' side, at a gateway.
     pub gateway: Option<Gateway>,
+    /// What each worker does.
+    pub roles: Roles,
     /// The rings into the workers, by number.
     pub workers: Vec<Arc<Inbox<Command>>>,
     /// The ring from the workers.
@@ -101,6 +104,7 @@ pub struct Control {
     id: NodeAddress,
     links: Links,
     gateway: Option<Gateway>,
+    roles: Roles,
     seats: Vec<Seat>,
     upcalls: Arc<Inbox<Upcall>>,
     handshakes: Arc<Inbox<Handshake>>,
@@ -125,7 +129,7 @@ impl Control {
     /// The control side made of `parts`.
     pub fn new(parts: Parts) -> Self {
         let Parts { id, links, gateway, workers, upcalls, handshakes, slots, .. } = parts;
-        let Parts { geometry, neighbours, loops, peers, tables, keys, .. } = parts;
+        let Parts { roles, geometry, neighbours, loops, peers, tables, keys, .. } = parts;
         let seats = workers
             .into_iter()
             .map(|commands| Seat { commands, backlog: VecDeque::new() })
@@ -134,6 +138,7 @@ impl Control {
             id,
             links,
             gateway,
+            roles,
             seats,
             upcalls,
             handshakes,
@@ -306,8 +311,9 @@ impl Control {
             work += 1;
             match action {
                 Action::Send { to, datagram } => {
-                    // Any worker's socket has the node's one address; the first is as good as any.
-                    self.with_slot(0, &datagram, |slot| Command::Datagram { to, slot });
+                    // Any port has the node's one address; the first that sends is as good as any.
+                    let owner = self.roles.owners().start;
+                    self.with_slot(owner, &datagram, |slot| Command::Datagram { to, slot });
                 }
                 Action::Worker(command) => self.change_session(command),
                 // Clients get theirs by the gateway's schedule.
@@ -333,7 +339,7 @@ impl Control {
 
     /// The owner of the link gets the sending half, everybody else the receiving one only.
     fn change_session(&mut self, command: crate::link::Command) {
-        let owner = tables::owner(command.link(), self.seats.len());
+        let owner = self.roles.thread_of(command.link());
         for (number, seat) in self.seats.iter_mut().enumerate() {
             if number != owner {
                 seat.give(Command::Session(command.for_others()));
@@ -368,7 +374,7 @@ impl Control {
             work += 1;
             match outgoing {
                 Outgoing::Frame { link, frame, body } => {
-                    let (length, owner) = (body.len(), tables::owner(link, self.seats.len()));
+                    let (length, owner) = (body.len(), self.roles.thread_of(link));
                     let command = |slot| Command::Frame { link, frame, length, slot };
                     self.with_slot(owner, &body, command);
                 }
@@ -405,7 +411,7 @@ impl Control {
 
     /// Makes the reply of a reply block and takes it in: the block's first hop is this node.
     fn release(&mut self, block: ReplyBlock, receipt: Receipt) {
-        self.next_worker = (self.next_worker + 1) % self.seats.len();
+        self.next_worker = (self.next_worker + 1) % self.roles.workers();
         if self.seats[self.next_worker].is_behind() {
             return self.counts.unsent.add(1);
         }
@@ -435,7 +441,7 @@ impl Control {
     }
 
     fn seat_of(&mut self, link: LinkIndex) -> &mut Seat {
-        let owner = tables::owner(link, self.seats.len());
+        let owner = self.roles.thread_of(link);
         &mut self.seats[owner]
     }
 }

@@ -12,6 +12,7 @@ use crate::directory;
 use crate::host;
 use crate::pki::{Consensus, ConsensusError, InvitationKey, KeyError, KeyFolder};
 use crate::replay::MemoryError;
+use crate::worker::roles::Roles;
 
 /// Neighbours that a node of a changing network has room for; 3 KB each.
 const NEIGHBOURS_MAX: u32 = 256;
@@ -133,14 +134,16 @@ impl Options {
     /// The options that a node's file gives.
     pub fn of(file: &NodeFile) -> Self {
         let workers = file.workers.count.unwrap_or_else(|| host::cores().len());
+        let roles = Roles::of(workers);
         let share = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Options {
             workers,
             pin: file.workers.pin,
             port: file.port.clone(),
             // What is in flight between threads comes on top: its size follows from the workers.
-            slots: share(file.slots + slots_in_flight(workers)),
-            packets_max: share((file.packets_max / workers).max(1)),
+            slots: share(file.slots + slots_in_flight(roles)),
+            packets_max: share((file.packets_max / roles.owners().len()).max(1)),
+            strategy: file.strategy,
             replay_packets_max: file.replay_packets_max,
             unlisted: file.gateway.unlisted,
             mailboxes: file.gateway.store.clone(),

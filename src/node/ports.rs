@@ -20,6 +20,7 @@ use crate::io::uring::UringPort;
 use crate::io::xdp::hops::HopsWriter;
 use crate::io::xdp::resolver;
 use crate::io::xdp::{self, BusyPoll, Mode, XdpError, XdpPort};
+use crate::worker::roles::Roles;
 
 /// What one stranger may send: a few handshakes, and the first packets of its session.
 const PER_SOURCE: Budget = Budget { per_second: 50, burst: 100 };
@@ -79,7 +80,7 @@ fn list(missing: &[Privilege]) -> String {
 pub(super) struct Plan<'a> {
     pub(super) address: SocketAddr,
     pub(super) datagram_bytes: usize,
-    pub(super) workers: usize,
+    pub(super) roles: Roles,
     pub(super) peers_max: u32,
     pub(super) clients_max: u32,
     pub(super) options: &'a PortOptions,
@@ -91,7 +92,7 @@ impl<'a> Plan<'a> {
         Plan {
             address,
             datagram_bytes: identity.consensus.geometry().datagram_bytes(),
-            workers: options.workers,
+            roles: Roles::of(options.workers),
             // Those of the epoch before and of the next one may be others.
             peers_max: u32::try_from(3 * neighbours)
                 .unwrap_or(u32::MAX)
@@ -102,7 +103,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Opens one port a worker.
+    /// Opens one port a thread: those that take packets in come first.
     pub(super) fn open(self) -> Result<Ports, PortsError> {
         match self.options.mode {
             PortMode::Auto => self.fastest(),
@@ -147,9 +148,10 @@ impl<'a> Plan<'a> {
         let mut shield = Shield::load(&self.settings())?;
         shield.attach(link.index, attachment)?;
         let mut hops = HopsWriter::new();
-        let ports = (0..self.workers)
+        let workers = self.roles.workers();
+        let ports = (0..workers)
             .map(|worker| {
-                let queues = xdp::queues_of(worker, self.workers, queues);
+                let queues = xdp::queues_of(worker, workers, queues);
                 self.xdp_port(&link, queues, attachment, &mut hops)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -159,7 +161,7 @@ impl<'a> Plan<'a> {
         let packet_bytes = u32::try_from(self.datagram_bytes + HEADERS_BYTES).unwrap_or(u32::MAX);
         let resolver = resolver::Options::new(link.index, self.address.ip(), packet_bytes);
         let resolver = resolver::Options { clients_max: self.clients_max as usize, ..resolver };
-        Ok(Ports::Xdp(ports, Front { shield, hops, resolver }))
+        Ok(Ports::Xdp(self.roles.ports(ports)?, Front { shield, hops, resolver }))
     }
 
     fn xdp_port(
@@ -216,21 +218,22 @@ impl<'a> Plan<'a> {
     }
 
     fn socket(self) -> udp::Options {
-        let shared = self.workers > 1;
+        let shared = self.roles.workers() > 1;
         udp::Options { shared, ..udp::Options::new(self.address, self.datagram_bytes) }
     }
 
     fn udp(self) -> Result<Ports, PortsError> {
         let options = self.socket();
-        let ports = (0..self.workers).map(|_| UdpPort::open(&options)).collect::<Result<_, _>>()?;
-        Ok(Ports::Udp(ports))
+        let open = |_| UdpPort::open(&options);
+        let ports = (0..self.roles.workers()).map(open).collect::<Result<_, _>>()?;
+        Ok(Ports::Udp(self.roles.ports(ports)?))
     }
 
     fn uring(self) -> Result<Ports, PortsError> {
         let options = self.socket();
-        let ports =
-            (0..self.workers).map(|_| UringPort::open(&options)).collect::<Result<_, _>>()?;
-        Ok(Ports::Uring(ports))
+        let open = |_| UringPort::open(&options);
+        let ports = (0..self.roles.workers()).map(open).collect::<Result<_, _>>()?;
+        Ok(Ports::Uring(self.roles.ports(ports)?))
     }
 }
 

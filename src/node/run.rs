@@ -217,8 +217,10 @@ impl<P: Port + Send> Crew<'_, P> {
             service.drain(counts, options.drain_max);
             halt.store(true, Ordering::Release);
             wakers.iter().for_each(Waker::wake);
-            let workers = threads.into_iter().filter_map(|thread| thread.join().ok());
-            (served, workers.collect())
+            let mut workers: Vec<_> =
+                threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
+            workers.iter_mut().for_each(Worker::stop);
+            (served, workers)
         })
     }
 }
@@ -245,6 +247,5 @@ fn work<P: Port>(
             worker.counts().asleep_ns.add((last - from).0);
         }
     }
-    worker.stop();
     worker
 }

@@ -42,6 +42,8 @@ pub enum Refusal {
     ControlFull,
     /// The ring to the control thread is full: a frame.
     FrameControlFull,
+    /// More comes than can be unwrapped: turned away at random.
+    Overload,
     /// All packet memory is in use.
     SlotsExhausted,
     /// The port takes no more for now: a packet.
@@ -56,7 +58,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 16] = [
+    pub const ALL: [Refusal; 17] = [
         Refusal::BadTail,
         Refusal::UnknownEpoch,
         Refusal::KeyClosed,
@@ -68,6 +70,7 @@ impl Refusal {
         Refusal::HandOffFull,
         Refusal::ControlFull,
         Refusal::FrameControlFull,
+        Refusal::Overload,
         Refusal::SlotsExhausted,
         Refusal::SendFull,
         Refusal::FrameUnsent,
@@ -89,6 +92,7 @@ impl Refusal {
             Refusal::HandOffFull => "hand_off_full",
             Refusal::ControlFull => "control_full",
             Refusal::FrameControlFull => "frame_control_full",
+            Refusal::Overload => "overload",
             Refusal::SlotsExhausted => "slots_exhausted",
             Refusal::SendFull => "send_full",
             Refusal::FrameUnsent => "frame_unsent",
@@ -127,7 +131,8 @@ impl Reason {
             Reason::Sphinx(_) => true,
             Reason::Worker(refusal) => !matches!(
                 refusal,
-                Refusal::SlotsExhausted
+                Refusal::Overload
+                    | Refusal::SlotsExhausted
                     | Refusal::FrameControlFull
                     | Refusal::FrameUnsent
                     | Refusal::TooFast

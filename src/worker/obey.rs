@@ -16,7 +16,7 @@ impl<P: Port> Worker<P> {
         }
         let waiting = self.rings.commands.len();
         for done in 0..waiting {
-            if self.arrivals.len() == self.group || self.tables_next.is_some() {
+            if self.is_group_full() || self.tables_next.is_some() {
                 return done;
             }
             let Some(command) = self.rings.commands.pop() else { return done };
@@ -49,12 +49,26 @@ impl<P: Port> Worker<P> {
             Command::Frame { link, frame, length, slot } => {
                 self.send_slot(link, frame, length, slot, now);
             }
-            Command::Arrival(slot) => self.admit_own(slot),
-            Command::Packet(HandOff { due, parcel }) => {
+            Command::Arrival(slot) => self.admit_own(slot, now),
+            Command::Packet(handed) => {
                 self.counts.packets_own.add(1);
-                self.mix(HandOff { due, parcel }, now);
+                self.mix_own(handed, now);
             }
-            Command::Drain => self.draining = true,
+            Command::Drain => self.ingress.iter_mut().for_each(|ingress| ingress.draining = true),
+        }
+    }
+
+    /// Whether the packets of the node's own are enough for this turn.
+    fn is_group_full(&self) -> bool {
+        self.ingress.as_ref().is_some_and(|ingress| ingress.arrivals.len() == ingress.group)
+    }
+
+    /// Mixes a packet that this node built; the control thread gives it to the owner of its link.
+    fn mix_own(&mut self, handed: HandOff, now: Nanos) {
+        let Worker { egress, slots, counts, .. } = self;
+        match egress {
+            Some(egress) => egress.mix(handed, slots, counts, now),
+            None => handed.parcel.slot.into_iter().for_each(|slot| slots.give(slot)),
         }
     }
 }
@@ -72,10 +86,12 @@ mod tests {
     use crate::sphinx::{Geometry, Refusal};
     use crate::worker::drops;
     use crate::worker::policing::Policer;
-    use crate::worker::rings::Inbox;
+    use crate::worker::rings::{HandOffs, Inbox};
+    use crate::worker::roles::Roles;
     use crate::worker::slab::{Slab, SlotCache};
+    use crate::worker::spill::Spills;
     use crate::worker::tables::Tables;
-    use crate::worker::{Parts, Rings};
+    use crate::worker::{Egress, Ingress, Parts, Rings, Ways};
     use std::sync::Arc;
 
     const SLOTS: u32 = 512;
@@ -117,21 +133,25 @@ mod tests {
             datagram_bytes: geometry.datagram_bytes(),
             sphinx_frame_bytes: geometry.frame_bytes(),
         };
-        let pool = pool::Options { packets_max: 100, delay_mean: Nanos::from_millis(50) };
+        let strategy = pool::Strategy::Poisson;
+        let delay_mean = Nanos::from_millis(50);
+        let pool = pool::Options { packets_max: 100, delay_mean, strategy };
+        let (roles, waker) = (Roles::of(1), wake::pair().unwrap().1);
+        let HandOffs { to_owners, from_workers } =
+            HandOffs::between(roles, std::slice::from_ref(&waker)).remove(0);
+        let ways = Ways { roles, owners: to_owners, spills: Spills::default() };
         Worker::new(Parts {
-            number: 0,
             port: network.port(address, geometry.datagram_bytes()).unwrap(),
             sessions: Sessions::new(&sessions, link::Capacity { nodes: 1, clients: 0 }, None),
-            pool: Pool::new(pool, rng),
             slots: SlotCache::new(Slab::new(SLOTS, geometry.datagram_bytes())),
             tables,
-            policer: Policer::new(1, 0),
             rings: Rings {
                 commands: commands.clone(),
-                control: Inbox::new(64, wake::pair().unwrap().1),
-                handshakes: Inbox::new(64, wake::pair().unwrap().1),
-                workers: [Inbox::new(64, wake::pair().unwrap().1)].into(),
+                control: Inbox::new(64, waker.clone()),
+                handshakes: Inbox::new(64, waker),
             },
+            ingress: Some(Ingress::new(geometry, Policer::new(1, 0), ways, rng.fork())),
+            egress: Some(Egress::new(Pool::new(pool, rng), from_workers)),
         })
     }
 
@@ -143,7 +163,7 @@ mod tests {
             let packet = packet(&mut worker, 7);
             assert!(commands.push(packet).is_ok());
         }
-        let group = worker.group as u64;
+        let group = worker.ingress.as_ref().unwrap().group as u64;
         for turn in 1..=300_u64.div_ceil(group) {
             worker.turn(Nanos(turn));
             let unwrapped = worker.counts.drops.of(Refusal::Authentication);

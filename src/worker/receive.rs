@@ -5,45 +5,75 @@ use std::net::SocketAddr;
 use arrayvec::ArrayVec;
 
 use super::drops::{Drops, Reason, Refusal};
+use super::ingress::{ARRIVALS_MAX, Arrival};
 use super::policing::Policer;
 use super::rings::{Handshake, Inbox, Upcall};
+use super::shed::Shedder;
 use super::slab::{Slot, SlotCache};
+use super::spill::Spills;
 use super::tables::Tables;
-use super::{ARRIVALS_MAX, Arrival, Counts, Rings, Worker};
+use super::{BATCH, Counts, Ingress, Rings, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
 use crate::link::{self, Frame, Opened, Sessions};
 
 impl<P: Port> Worker<P> {
-    /// Receives what the port has, at most a group; returns how many datagrams that were.
+    /// Receives what the port has: at most a group for itself, as much as other workers can take
+    /// over, and what is turned away in overload. Returns how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
-        let group = self.group;
-        let (port, mut intake) = self.intake(now);
-        port.receive(group, |source, datagram| intake.take(source, datagram))
+        let Some((port, mut intake, shedder)) = self.intake(now) else { return 0 };
+        intake.make_room();
+        let reach = shedder.reach(intake.room());
+        let mut seen = 0;
+        while seen < reach && intake.room() > 0 {
+            let most = (reach - seen).min(intake.room());
+            let handed = port.receive(most, |source, datagram| match shedder.keeps() {
+                true => intake.take(source, datagram),
+                false => intake.drops().count(Refusal::Overload),
+            });
+            seen += handed;
+            if handed < most.min(BATCH) {
+                break;
+            }
+        }
+        shedder.note(seen, reach, now);
+        intake.spills.publish();
+        seen
+    }
+
+    /// Takes over what other workers have opened and cannot unwrap at once; returns how many
+    /// packets.
+    pub(super) fn take_over(&mut self, now: Nanos) -> usize {
+        let Some(ingress) = &mut self.ingress else { return 0 };
+        let mut taken: ArrayVec<Slot, ARRIVALS_MAX> = ArrayVec::new();
+        let most = ingress.group.saturating_sub(ingress.arrivals.len());
+        ingress.spills.pop_each(most, |slot| taken.push(slot));
+        let count = taken.len();
+        for slot in taken {
+            self.admit_opened(slot, now);
+        }
+        count
     }
 
     /// Takes in a packet that begins its way here.
-    pub(super) fn admit_own(&mut self, slot: Slot) {
+    pub(super) fn admit_own(&mut self, slot: Slot, now: Nanos) {
         self.counts.packets_own.add(1);
-        let (_, mut intake) = self.intake(Nanos::ZERO);
+        self.admit_opened(slot, now);
+    }
+
+    fn admit_opened(&mut self, slot: Slot, now: Nanos) {
+        let Some((_, mut intake, _)) = self.intake(now) else { return self.slots.give(slot) };
         if let Err((slot, Some(reason))) = intake.admit(slot) {
             self.drop_packet(slot, reason);
         }
     }
 
-    fn intake(&mut self, now: Nanos) -> (&mut P, Intake<'_>) {
-        let Worker {
-            port,
-            sessions,
-            slots,
-            tables,
-            policer,
-            rings,
-            counts,
-            arrivals,
-            draining,
-            ..
-        } = self;
+    /// What opens datagrams, if this worker takes any in: its port, what the opening needs, and
+    /// what is turned away.
+    fn intake(&mut self, now: Nanos) -> Option<(&mut P, Intake<'_>, &mut Shedder)> {
+        let Worker { port, sessions, slots, tables, rings, counts, ingress, .. } = self;
+        let Ingress { group, shedder, spills, policer, arrivals, draining, .. } =
+            ingress.as_mut()?;
         let Rings { control, handshakes, .. } = &*rings;
         let intake = Intake {
             sessions,
@@ -54,10 +84,14 @@ impl<P: Port> Worker<P> {
             handshakes,
             counts,
             arrivals,
+            spills,
+            group: *group,
+            own: 0,
+            others: 0,
             draining: *draining,
             now,
         };
-        (port, intake)
+        Some((port, intake, shedder))
     }
 }
 
@@ -71,11 +105,28 @@ struct Intake<'a> {
     handshakes: &'a Inbox<Handshake>,
     counts: &'a Counts,
     arrivals: &'a mut ArrayVec<Arrival, ARRIVALS_MAX>,
+    spills: &'a mut Spills,
+    group: usize,
+    /// Packets that this worker takes in, and those that others take over.
+    own: usize,
+    others: usize,
     draining: bool,
     now: Nanos,
 }
 
 impl Intake<'_> {
+    /// Finds out how many packets this worker, and others, can take in now. Who takes over from
+    /// others passes nothing on.
+    fn make_room(&mut self) {
+        self.others = if self.arrivals.is_empty() { self.spills.room(self.group) } else { 0 };
+        self.own = self.group.min(self.arrivals.remaining_capacity());
+    }
+
+    /// How many more packets there is somebody for.
+    fn room(&self) -> usize {
+        self.own + self.others
+    }
+
     fn take(&mut self, source: SocketAddr, datagram: &[u8]) {
         let Some(slot) = self.slots.take() else {
             return self.drops().count(Refusal::SlotsExhausted);
@@ -117,7 +168,7 @@ impl Intake<'_> {
         match frame {
             Frame::Sphinx => {
                 self.counts.packets_in.add(1);
-                self.admit(slot)
+                self.assign(slot)
             }
             Frame::Dummy => {
                 self.counts.dummies_in.add(1);
@@ -125,6 +176,17 @@ impl Intake<'_> {
             }
             _ => self.pass_up(Upcall::Frame { opened, slot }),
         }
+    }
+
+    /// Decides who unwraps a Sphinx packet: this worker, or one that has less to do.
+    fn assign(&mut self, slot: Slot) -> Result<(), (Slot, Option<Reason>)> {
+        if self.own > 0 {
+            self.own -= 1;
+            return self.admit(slot);
+        }
+        self.others = self.others.saturating_sub(1);
+        let pushed = self.spills.push(slot, self.group);
+        pushed.map_err(|slot| (slot, Some(Refusal::HandOffFull.into())))
     }
 
     /// Lets a Sphinx packet into this turn's batch if its epoch's key is at hand.

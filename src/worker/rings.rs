@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
 
+use super::ring::{Consumer, Producer, ring};
+use super::roles::Roles;
 use super::slab::Slot;
 use super::tables::Tables;
 use crate::clock::Nanos;
@@ -33,6 +35,62 @@ pub struct HandOff {
     pub due: Nanos,
     /// The packet.
     pub parcel: Parcel,
+}
+
+/// Packets that wait between one worker and one owner: what a worker unwraps in 16 ms.
+pub const HAND_OFFS_MAX: u32 = 1024;
+
+/// A worker's way to one of the owners.
+#[derive(Debug)]
+pub struct Outbound {
+    ring: Producer<HandOff>,
+    /// None where the worker is that owner.
+    waker: Option<Waker>,
+}
+
+impl Outbound {
+    /// Stages a packet for the owner.
+    ///
+    /// # Errors
+    /// The packet itself, when the ring is full.
+    pub(super) fn push(&mut self, handed: HandOff) -> Result<(), HandOff> {
+        self.ring.push(handed)
+    }
+
+    /// Hands over what was staged, and wakes the owner if that is anything.
+    pub(super) fn publish(&mut self) {
+        if self.ring.publish()
+            && let Some(waker) = &self.waker
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// Both ends of the rings between workers and owners that one thread has.
+#[derive(Debug, Default)]
+pub struct HandOffs {
+    /// To every owner, by number; empty for a thread that takes no packets in.
+    pub to_owners: Vec<Outbound>,
+    /// From every worker, by number; empty for a thread that owns no links.
+    pub from_workers: Vec<Consumer<HandOff>>,
+}
+
+impl HandOffs {
+    /// A ring from every worker to every owner, itself included: each thread's ends, by its
+    /// number. `wakers` wake the threads, by number.
+    pub fn between(roles: Roles, wakers: &[Waker]) -> Vec<Self> {
+        let mut ends: Vec<_> = (0..roles.threads()).map(|_| HandOffs::default()).collect();
+        for worker in 0..roles.workers() {
+            for owner in roles.owners() {
+                let (producer, consumer) = ring(HAND_OFFS_MAX);
+                let waker = (worker != owner).then(|| wakers[owner].clone());
+                ends[worker].to_owners.push(Outbound { ring: producer, waker });
+                ends[owner].from_workers.push(consumer);
+            }
+        }
+        ends
+    }
 }
 
 /// What the control thread asks of a worker.

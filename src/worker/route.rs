@@ -5,17 +5,17 @@ use subtle::ConstantTimeEq as _;
 use super::drops::{Reason, Refusal};
 use super::rings::{HandOff, Parcel, Upcall};
 use super::slab::Slot;
-use super::{BATCH, Worker, tables};
+use super::{Ingress, Worker};
 use crate::clock::Nanos;
 use crate::io::Port;
-use crate::pool::Evicted;
 use crate::sphinx::{Destination, Hop, Identifier, NodeAddress};
 
 impl<P: Port> Worker<P> {
     /// Sends every unwrapped packet on its way; what is refused gives its slot back.
     pub(super) fn route(&mut self, now: Nanos) {
-        let arrivals = std::mem::take(&mut self.arrivals);
-        let outcomes = std::mem::take(&mut self.outcomes);
+        let Some(ingress) = &mut self.ingress else { return };
+        let arrivals = std::mem::take(&mut ingress.arrivals);
+        let outcomes = std::mem::take(&mut ingress.outcomes);
         for (arrival, outcome) in arrivals.into_iter().zip(outcomes) {
             let slot = arrival.slot;
             let routed = match outcome {
@@ -31,24 +31,7 @@ impl<P: Port> Worker<P> {
                 self.drop_packet(slot, reason);
             }
         }
-    }
-
-    /// Takes what other workers unwrapped for this one's links; returns how many packets.
-    pub(super) fn collect(&mut self, now: Nanos) -> usize {
-        for taken in 0..BATCH {
-            let Some(handed) = self.rings.workers[self.number].pop() else { return taken };
-            self.mix(handed, now);
-        }
-        BATCH
-    }
-
-    /// Puts a packet into this worker's pool; a full pool throws out one of its packets, at random.
-    pub(super) fn mix(&mut self, handed: HandOff, now: Nanos) {
-        if let Err(Evicted(parcel)) = self.pool.insert(handed.due, handed.parcel, now)
-            && let Some(slot) = parcel.slot
-        {
-            self.drop_packet(slot, Refusal::Evicted.into());
-        }
+        self.ingress.iter_mut().for_each(Ingress::publish);
     }
 
     /// Takes a dropped packet's memory home and counts the reason.
@@ -71,10 +54,8 @@ impl<P: Port> Worker<P> {
             return Err((slot, Refusal::DelayTooLong.into()));
         }
         let handed = HandOff { due: now + delay, parcel: Parcel { slot: Some(slot), link } };
-        let owner = tables::owner(link, self.rings.workers.len());
-        if owner == self.number {
-            self.mix(handed, now);
-        } else if let Err(handed) = self.rings.workers[owner].push(handed)
+        if let Some(ingress) = &mut self.ingress
+            && let Err(handed) = ingress.hand_off(link, handed)
             && let Some(slot) = handed.parcel.slot
         {
             return Err((slot, Refusal::HandOffFull.into()));

@@ -1,7 +1,8 @@
 //! Steps 7 to 9 of the diary: what is due leaves the pool shuffled, is sealed and sent.
 
 use super::drops::Refusal;
-use super::rings::{HandOff, Parcel};
+use super::egress::Egress;
+use super::rings::Parcel;
 use super::slab::Slot;
 use super::{BATCH, Counts, Worker};
 use crate::clock::Nanos;
@@ -11,9 +12,12 @@ use crate::link::{self, Frame, LinkIndex};
 impl<P: Port> Worker<P> {
     /// Seals and sends what is due; returns how many packets and dummies left.
     pub(super) fn send(&mut self, now: Nanos) -> usize {
-        let Worker { pool, port, sessions, slots, counts, tables, .. } = self;
+        let Worker { egress: Some(egress), port, sessions, slots, counts, tables, .. } = self
+        else {
+            return 0;
+        };
         let frame_bytes = tables.geometry.frame_bytes();
-        let sent = pool.release(now, |Parcel { slot, link }| {
+        let sent = egress.pool.release(now, |Parcel { slot, link }| {
             if port.queued() >= BATCH {
                 port.flush();
             }
@@ -36,10 +40,11 @@ impl<P: Port> Worker<P> {
     /// Lets a dummy leave with the packets of the next tick, so that its time does not tell it
     /// from them. It never takes a packet's place.
     pub(super) fn mix_dummy(&mut self, link: LinkIndex, now: Nanos) {
-        if self.pool.is_full() {
-            return self.counts.drops.count(Refusal::FrameUnsent);
+        let parcel = Parcel { slot: None, link };
+        let accompanies = |egress: &mut Egress| egress.pool.accompany(parcel, now).is_ok();
+        if !self.egress.as_mut().is_some_and(accompanies) {
+            self.counts.drops.count(Refusal::FrameUnsent);
         }
-        self.mix(HandOff { due: now, parcel: Parcel { slot: None, link } }, now);
     }
 
     /// Seals `slot`'s first `length` bytes as a frame and sends it; the slot goes home.

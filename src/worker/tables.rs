@@ -31,9 +31,3 @@ pub struct Tables {
     /// The destination of this node's own loops; nobody else knows it.
     pub loops: Destination,
 }
-
-/// The worker that owns `link`, of `workers`: it alone mixes and sends what leaves by that link,
-/// so nothing on the wire says which core took a packet in.
-pub fn owner(link: LinkIndex, workers: usize) -> usize {
-    link.0 as usize % workers.max(1)
-}

@@ -2,7 +2,8 @@
 
 use arrayvec::ArrayVec;
 
-use super::{ARRIVALS_MAX, Worker};
+use super::ingress::ARRIVALS_MAX;
+use super::{Ingress, Worker};
 use crate::io::Port;
 use crate::replay::Verdict;
 use crate::sphinx::{Packet, Refusal};
@@ -10,7 +11,8 @@ use crate::sphinx::{Packet, Refusal};
 impl<P: Port> Worker<P> {
     /// Unwraps this turn's arrivals in place; what came of each stands in `outcomes`.
     pub(super) fn unwrap(&mut self) {
-        let Worker { arrivals, outcomes, unwrapper, tables, slots, .. } = self;
+        let Worker { ingress: Some(ingress), tables, slots, .. } = self else { return };
+        let Ingress { arrivals, outcomes, unwrapper, .. } = ingress;
         outcomes.clear();
         if arrivals.is_empty() {
             return;

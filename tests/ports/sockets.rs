@@ -85,6 +85,28 @@ pub(crate) fn ports_that_share_an_address_divide_its_sources_between_them<P: Por
     assert!(to_first > 0 && to_second > 0);
 }
 
+pub(crate) fn a_detached_sender_has_no_share_of_the_sources<P: Port + Send>(site: &Sockets<P>) {
+    let mut first = site.port_with(1, |options| options.shared = true);
+    let mut second = site.port_with(1, |options| {
+        (options.shared, options.address) = (true, first.local());
+    });
+    // One sender for two ports.
+    let mut sender = first.detach_sender().unwrap();
+    let mut sources: Vec<_> = (2..42).map(|host| site.port(host, LENGTH)).collect();
+    for (number, source) in sources.iter_mut().enumerate() {
+        send(source, first.local(), &datagram(number, LENGTH)).unwrap();
+        source.flush();
+        send(&mut sender, source.local(), &datagram(number, LENGTH)).unwrap();
+        sender.flush();
+        let answer = [(first.local(), datagram(number, LENGTH))];
+        assert_eq!(receive(site, source, 1), answer);
+    }
+    assert_eq!(sender.receive(BATCH, |_, _| {}), 0);
+    let to_both = [&mut first, &mut second].map(|port| port.receive(BATCH, |_, _| {}));
+    assert_eq!(to_both.iter().sum::<usize>(), 40);
+    assert!(!to_both.contains(&0), "{to_both:?}");
+}
+
 pub(crate) fn what_the_kernel_dropped_is_counted<P: Port + Send>(site: &Sockets<P>) {
     let mut a = site.port(2, LENGTH);
     let mut small = site.port_with(1, |options| options.receive_buffer_bytes = 64 << 10);
@@ -163,6 +185,37 @@ pub(crate) fn what_the_kernel_has_no_room_for_stays_queued<P: Port + Send>(
     }
     let sent = (BATCH + first) as u64;
     assert_eq!(*port.counters(), PortCounters { sent, send_full: 1, ..Default::default() });
+}
+
+/// To be called where packets to `to` wait for something that `let_go` makes happen.
+pub(crate) fn a_detached_sender_wakes_for_room_only<P: Port + Send>(
+    site: &Sockets<P>,
+    to: SocketAddr,
+    let_go: impl FnOnce() + Send,
+) {
+    let mut port = site.port_with(1, |options| options.send_buffer_bytes = 16 << 10);
+    let mut sender = port.detach_sender().unwrap();
+    for number in 0..BATCH {
+        send(&mut sender, to, &datagram(number, LENGTH)).unwrap();
+    }
+    sender.flush();
+    let queued = sender.queued();
+    assert!(queued > 0);
+    stranger_sends(port.local(), 1);
+    let (mut sleeper, _waker) = wake::pair().unwrap();
+    let moment = Nanos::from_millis(30);
+    let before = clock::now();
+    sleeper.sleep(&sender, before, before + moment);
+    assert!(clock::now() - before >= moment, "there was no room, and it woke");
+    let before = clock::now();
+    std::thread::scope(|scope| {
+        scope.spawn(let_go);
+        sleeper.sleep(&sender, before, before + PATIENCE);
+    });
+    assert!(clock::now() - before < PATIENCE, "there was room, and it slept");
+    sender.flush();
+    assert!(sender.queued() < queued);
+    assert_eq!(receive(site, &mut port, 1).len(), 1);
 }
 
 pub(crate) fn empty_datagrams_hold_nothing_up<P: Port + Send>(site: &Sockets<P>) {

@@ -10,6 +10,7 @@ use mixline::io::memory::{Conditions, MemoryPort, Network};
 use mixline::io::wake;
 use mixline::node::{self, Node, Start, Wakers, assemble};
 use mixline::pki::{Consensus, MailboxKeys};
+use mixline::worker::roles::Roles;
 
 use crate::testnet::{self, Shape, WALL};
 
@@ -48,10 +49,12 @@ impl Simulation {
             let event = (crossing.sent, crossing.arrives, crossing.from, crossing.to);
             log.lock().expect("the simulation is set up").push(event);
         });
+        let roles = Roles::of(workers);
+        let pools = u32::try_from(roles.owners().len()).expect("the simulation is set up");
         let options = node::Options {
             workers,
-            slots: 16_384,
-            packets_max: 2048 / u32::try_from(workers).expect("the simulation is set up"),
+            slots: 24_576,
+            packets_max: 2048 / pools,
             replay_packets_max: 100_000,
             clients_max: 16,
             ..node::Options::default()
@@ -64,8 +67,9 @@ impl Simulation {
                 let address = testnet::address(shape, index);
                 let bytes = identity.consensus.geometry().datagram_bytes();
                 let ports = network
-                    .shared_ports(address, bytes, workers)
+                    .shared_ports(address, bytes, roles.workers())
                     .expect("the simulation is set up");
+                let ports = roles.ports(ports).expect("the simulation is set up");
                 let waker = || wake::pair().expect("the simulation is set up").1;
                 let wakers =
                     Wakers { control: waker(), workers: (0..workers).map(|_| waker()).collect() };

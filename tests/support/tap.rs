@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
-use mixline::io::{Port, PortCounters, Unsent};
+use mixline::io::{OpenError, Port, PortCounters, Unsent};
 
 /// What is done with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,5 +67,9 @@ impl<P: Port> Port for Tap<P> {
 
     fn fd(&self) -> Option<RawFd> {
         self.port.fd()
+    }
+
+    fn detach_sender(&mut self) -> Result<Self, OpenError> {
+        Ok(Tap { port: self.port.detach_sender()?, log: self.log.clone() })
     }
 }

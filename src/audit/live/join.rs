@@ -11,7 +11,8 @@ use super::sniffer;
 use super::stream::Notes;
 use crate::audit::{Arrival, Cut, Departure, Mark, Observation, Passage};
 use crate::clock::Nanos;
-use crate::pool;
+use crate::crypto::random::Rng;
+use crate::pool::{self, Pool, Strategy};
 
 /// A system call that hands a packet in takes microseconds: from here on it is not known when the
 /// packet left.
@@ -68,10 +69,10 @@ pub(super) fn join(lab: &Lab, notes: Notes) -> Streamed {
         generator.handed.iter().map(|one| (one.number, one.delay)).collect();
     let passages = passages(&arrived, &departed, &delays);
     let delay_mean = lab.consensus.parameters().delay_mean;
-    let options = pool::Options { packets_max: 1, delay_mean };
+    let options = pool::Options { packets_max: 1, delay_mean, strategy: Strategy::Poisson };
     let observation = Observation {
         delay_mean,
-        tick: options.tick(),
+        tick: Pool::<()>::new(options, Rng::from_os()).tick(),
         arrivals: arrived.into_iter().map(|(_, arrival)| arrival).collect(),
         departures: departed.into_iter().map(|(_, departure)| departure).collect(),
         passages,

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use super::neighbour::wall_nanos;
 use crate::audit::uniformity::Sample;
 use crate::clock::Nanos;
 use crate::host::stamped;
-use crate::io::{BATCH, Port, PortCounters, Unsent};
+use crate::io::{BATCH, OpenError, Port, PortCounters, Unsent};
 
 /// When datagrams passed, by the wall clock.
 #[derive(Debug, Default)]
@@ -117,6 +118,12 @@ impl Port for WirePort {
 
     fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// A client has one thread.
+    fn detach_sender(&mut self) -> Result<Self, OpenError> {
+        let step = format!("send from {} by two threads", self.local);
+        Err(OpenError::Refused { step, source: ErrorKind::Unsupported.into() })
     }
 
     fn counters(&self) -> &PortCounters {

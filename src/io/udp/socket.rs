@@ -22,6 +22,11 @@ pub(in crate::io) fn open(options: &Options) -> Result<(Socket, SocketAddr), Ope
     Ok((socket, local.as_socket().unwrap_or(address)))
 }
 
+/// The same socket again, for another thread.
+pub(in crate::io) fn share(socket: &Socket, address: SocketAddr) -> Result<Socket, OpenError> {
+    socket.try_clone().map_err(|source| failed("share the socket of", address, source))
+}
+
 /// Asks the kernel to hand over runs of datagrams as one; `false` if it cannot.
 pub(in crate::io) fn coalesce(socket: &Socket) -> bool {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok()

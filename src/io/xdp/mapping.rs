@@ -1,7 +1,7 @@
 //! Memory that the kernel works on at the same time: mapped here, unmapped when dropped.
 //!
-//! Words that both sides change are only ever seen as atomics. Plain bytes can be borrowed too,
-//! by whoever knows that the kernel leaves them alone meanwhile ([`super::memory`] does).
+//! Words that both sides change are only ever seen as atomics. Plain bytes are pointed to, for
+//! whoever knows that nobody else uses them meanwhile ([`super::memory`] does).
 
 #![allow(unsafe_code)]
 
@@ -26,8 +26,8 @@ pub struct Mapping {
 
 // SAFETY: the pages belong to the process, not to a thread; this is their only owner.
 unsafe impl Send for Mapping {}
-// SAFETY: through a shared reference there are only atomics, and bytes whose borrower vouches
-// that nobody writes them.
+// SAFETY: through a shared reference there are only atomics, and pointers, whose user answers for
+// what it does with them.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -106,36 +106,15 @@ impl Mapping {
         unsafe { self.base.add(at) }
     }
 
-    /// The plain bytes of `range`.
+    /// Where the plain bytes of `range` are; whether they may be used, whoever uses them knows.
     ///
     /// # Panics
     /// If they do not lie inside.
-    ///
-    /// # Safety
-    /// Nobody, the kernel included, writes them while the borrow lasts.
-    pub unsafe fn plain(&self, range: Range<usize>) -> &[u8] {
+    pub fn plain(&self, range: Range<usize>) -> NonNull<[u8]> {
         assert!(range.start <= range.end && range.end <= self.bytes, "{range:?} is not inside");
         // SAFETY: `range` is inside the mapping.
         let start = unsafe { self.base.add(range.start) };
-        // SAFETY: these bytes are mapped as long as `self` lives; that nobody writes them is the
-        // caller's promise.
-        unsafe { std::slice::from_raw_parts(start.as_ptr(), range.len()) }
-    }
-
-    /// The plain bytes of `range`, to write.
-    ///
-    /// # Panics
-    /// If they do not lie inside.
-    ///
-    /// # Safety
-    /// The kernel neither reads nor writes them while the borrow lasts.
-    pub unsafe fn plain_mut(&mut self, range: Range<usize>) -> &mut [u8] {
-        assert!(range.start <= range.end && range.end <= self.bytes, "{range:?} is not inside");
-        // SAFETY: `range` is inside the mapping.
-        let start = unsafe { self.base.add(range.start) };
-        // SAFETY: these bytes are mapped as long as `self` lives, which is borrowed mutably; that
-        // the kernel leaves them alone is the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), range.len()) }
+        NonNull::slice_from_raw_parts(start, range.len())
     }
 }
 

@@ -1,14 +1,18 @@
 //! One AF_XDP socket with its rings and frames: batches in, batches out, and no system call that
 //! the kernel does not ask for.
+//!
+//! A queue is two halves, which threads of their own can use: each has its side of two rings, and
+//! its frames. What they share is the socket, which is only called, and the mapping, of which each
+//! touches its own frames. So there is no lock between them.
 
 use super::error::{Place, XdpError};
 use super::memory::{self, Frame, Memory, Quotas};
-use super::rings::{Balance, Rings};
+use super::rings::{Balance, ReceiveRings, SendRings};
 use super::socket::{Setup, Sizes, XskSocket};
 use super::{BusyPoll, Mode};
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// Every ring can be full at once. The fill ring holds what a receive ring and the ring of a
 /// network card of the same length together take, so that neither starves the other.
@@ -20,53 +24,37 @@ const _: () = assert!(SIZES.completion >= QUOTAS.send, "what was sent can always
 /// Calls without progress after which a flush leaves the rest for the next one.
 const IDLE_WAKE_UPS_MAX: u32 = 3;
 
-/// One queue of an interface, bound.
-#[derive(Debug)]
-pub(super) struct Queue {
-    // First, so that the socket is closed before its memory is unmapped.
-    socket: XskSocket,
-    rings: Rings,
+/// Binds to a queue of an interface.
+pub(super) fn open(
     place: Place,
-    is_zero_copy: bool,
-    polls_busily: bool,
-    /// Packets put into the send ring since the last flush.
-    unsubmitted: u32,
-    /// Packets put into the send ring in all.
-    pushed: u64,
+    mode: Mode,
+    datagram_bytes: usize,
+    busy_poll: Option<BusyPoll>,
+) -> Result<(Receiver, Sender), XdpError> {
+    if datagram_bytes > memory::DATAGRAM_BYTES_MAX {
+        return Err(XdpError::TooLong(datagram_bytes));
+    }
+    let setup = Setup { place, mode, sizes: SIZES, busy_poll };
+    let frames = Memory::halves(datagram_bytes, QUOTAS)
+        .map_err(|source| XdpError::refused("take packet memory", &setup.place, source))?;
+    let (socket, mut to_receive, to_send) = XskSocket::open(&setup, frames)?;
+    to_receive.refill();
+    let socket = Arc::new(socket);
+    let polls_busily = setup.busy_poll.is_some();
+    let receiver = Receiver { socket: socket.clone(), rings: to_receive, polls_busily };
+    receiver.wake_if_frames_ran_out();
+    Ok((receiver, Sender { socket, rings: to_send, unsubmitted: 0, pushed: 0 }))
 }
 
-impl Queue {
-    pub(super) fn open(
-        place: Place,
-        mode: Mode,
-        datagram_bytes: usize,
-        busy_poll: Option<BusyPoll>,
-    ) -> Result<Self, XdpError> {
-        if datagram_bytes > memory::DATAGRAM_BYTES_MAX {
-            return Err(XdpError::TooLong(datagram_bytes));
-        }
-        let setup = Setup { place, mode, sizes: SIZES, busy_poll };
-        let refused = |step| {
-            let place = &setup.place;
-            move |source| XdpError::refused(step, place, source)
-        };
-        let memory = Memory::new(datagram_bytes, QUOTAS).map_err(refused("take packet memory"))?;
-        let (socket, mut rings) = XskSocket::open(&setup, memory)?;
-        rings.refill();
-        let is_zero_copy = socket.is_zero_copy().map_err(refused("read the options"))?;
-        let queue = Queue {
-            socket,
-            rings,
-            place: setup.place,
-            is_zero_copy,
-            polls_busily: setup.busy_poll.is_some(),
-            unsubmitted: 0,
-            pushed: 0,
-        };
-        queue.wake_if_frames_ran_out();
-        Ok(queue)
-    }
+/// The receiving half of a queue.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    socket: Arc<XskSocket>,
+    rings: ReceiveRings,
+    polls_busily: bool,
+}
 
+impl Receiver {
     /// Hands at most `most` packets to `take`; returns how many entries of the receive ring it
     /// looked at.
     pub(super) fn receive(&mut self, most: u32, take: impl FnMut(&[u8])) -> u32 {
@@ -78,10 +66,48 @@ impl Queue {
             self.rings.refill();
             self.wake_if_frames_ran_out();
         }
-        debug_assert!(self.rings.is_balanced(), "{:?}", self.balance());
+        debug_assert!(self.rings.memory.is_balanced(), "{:?}", self.balance());
         count
     }
 
+    /// Descriptors that were wrong, as we see it.
+    pub(super) fn wrong_descriptors(&self) -> u64 {
+        self.rings.wrong_descriptors
+    }
+
+    /// Where the frames are.
+    pub(super) fn balance(&self) -> Balance {
+        self.rings.balance()
+    }
+
+    /// How many frames are missing.
+    pub(super) fn missing(&self) -> u64 {
+        self.balance().missing(self.socket.is_zero_copy())
+    }
+
+    pub(super) fn socket(&self) -> &XskSocket {
+        &self.socket
+    }
+
+    fn wake_if_frames_ran_out(&self) {
+        if self.rings.fill.wants_wake_up() {
+            self.socket.wake_to_receive();
+        }
+    }
+}
+
+/// The sending half of a queue.
+#[derive(Debug)]
+pub(super) struct Sender {
+    socket: Arc<XskSocket>,
+    rings: SendRings,
+    /// Packets put into the send ring since the last flush.
+    unsubmitted: u32,
+    /// Packets put into the send ring in all.
+    pushed: u64,
+}
+
+impl Sender {
     /// A frame to write a packet into, if one is free.
     pub(super) fn claim(&mut self) -> Option<Frame> {
         self.rings.claim().or_else(|| {
@@ -116,7 +142,7 @@ impl Queue {
         }
         let is_done = self.push_out();
         self.rings.reap();
-        debug_assert!(self.rings.is_balanced(), "{:?}", self.balance());
+        debug_assert!(self.rings.memory.is_balanced(), "{:?}", self.balance());
         is_done
     }
 
@@ -128,7 +154,7 @@ impl Queue {
         while waiting > 0 && self.rings.send.wants_wake_up() {
             match self.socket.wake_to_send() {
                 Err(error) if !is_for_later(&error) => return true,
-                _ if self.is_zero_copy => return true,
+                _ if self.socket.is_zero_copy() => return true,
                 _ => {}
             }
             let still_waiting = self.rings.send.waiting();
@@ -144,7 +170,8 @@ impl Queue {
     /// How many packets wait to be flushed, or were flushed and are still with us: without copy
     /// a packet in the ring is the driver's.
     pub(super) fn queued(&self) -> usize {
-        let queued = if self.is_zero_copy { self.unsubmitted } else { self.rings.send.waiting() };
+        let queued =
+            if self.socket.is_zero_copy() { self.unsubmitted } else { self.rings.send.waiting() };
         queued as usize
     }
 
@@ -153,14 +180,9 @@ impl Queue {
         self.pushed.saturating_sub(self.queued() as u64)
     }
 
-    /// Descriptors that were wrong, as we see it.
+    /// Addresses that were wrong, as we see it.
     pub(super) fn wrong_descriptors(&self) -> u64 {
         self.rings.wrong_descriptors
-    }
-
-    /// What the kernel counted.
-    pub(super) fn statistics(&self) -> io::Result<libc::xdp_statistics> {
-        self.socket.statistics()
     }
 
     /// Where the frames are.
@@ -168,28 +190,13 @@ impl Queue {
         self.rings.balance()
     }
 
-    pub(super) fn place(&self) -> &Place {
-        &self.place
+    /// How many frames are missing.
+    pub(super) fn missing(&self) -> u64 {
+        self.balance().missing(self.socket.is_zero_copy())
     }
 
-    pub(super) fn is_zero_copy(&self) -> bool {
-        self.is_zero_copy
-    }
-
-    pub(super) fn memory(&self) -> &Memory {
-        &self.rings.memory
-    }
-
-    fn wake_if_frames_ran_out(&self) {
-        if self.rings.fill.wants_wake_up() {
-            self.socket.wake_to_receive();
-        }
-    }
-}
-
-impl AsFd for Queue {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    pub(super) fn socket(&self) -> &XskSocket {
+        &self.socket
     }
 }
 

@@ -1,31 +1,41 @@
 //! The way of frames through the four rings of a socket, which is memory work only.
 //!
 //! To receive: free, fill ring, kernel, receive ring, free. To send: free, send ring, kernel,
-//! completion ring, free. System calls are made elsewhere ([`super::queue`]), so this runs over
-//! any memory, whatever its contents.
+//! completion ring, free. The two ways have nothing in common, so each can be a thread's own.
+//! System calls are made elsewhere ([`super::queue`]), so this runs over any memory, whatever its
+//! contents.
 
-use super::memory::{Frame, Memory, Purpose};
+use super::memory::{Frame, Memory};
 use super::ring::{Consumer, Descriptor, Producer};
 use std::ops::Range;
 
-/// The frames of a socket and the rings they travel by.
+/// The frames to receive into and the rings they travel by.
 #[derive(Debug)]
-pub struct Rings {
-    /// Packets that came.
-    pub receive: Consumer<Descriptor>,
+pub struct ReceiveRings {
     /// Frames for packets to come.
     pub fill: Producer<u64>,
-    /// Packets to send.
-    pub send: Producer<Descriptor>,
-    /// Frames of packets that were sent.
-    pub completion: Consumer<u64>,
+    /// Packets that came.
+    pub receive: Consumer<Descriptor>,
     /// The frames.
     pub memory: Memory,
     /// Descriptors that named no frame the kernel had, or bytes outside of it.
     pub wrong_descriptors: u64,
 }
 
-/// Where the frames of a socket are.
+/// The frames to send from and the rings they travel by.
+#[derive(Debug)]
+pub struct SendRings {
+    /// Packets to send.
+    pub send: Producer<Descriptor>,
+    /// Frames of packets that were sent.
+    pub completion: Consumer<u64>,
+    /// The frames.
+    pub memory: Memory,
+    /// Addresses that were in no frame the kernel had.
+    pub wrong_descriptors: u64,
+}
+
+/// Where the frames are that a socket has to receive into, or those that it has to send from.
 ///
 /// The rings are read one after the other: while packets come and go, a frame can be seen in
 /// none, or in two.
@@ -37,51 +47,48 @@ pub struct Balance {
     pub free: u32,
     /// Taken from the free ones, being written or read.
     pub held: u32,
-    /// Lent to the kernel to receive into: in the fill ring, in the receive ring, or between.
-    pub receiving: u32,
-    /// Lent to the kernel to send from: in the send ring, in the completion ring, or between.
-    pub sending: u32,
-    /// In the fill ring.
-    pub fill: u32,
-    /// In the receive ring.
-    pub receive: u32,
-    /// In the send ring.
-    pub send: u32,
-    /// In the completion ring.
-    pub completion: u32,
+    /// Lent to the kernel: in the ring to it, in the ring back, or between.
+    pub lent: u32,
+    /// In the ring to the kernel: fill or send.
+    pub given: u32,
+    /// In the ring back: receive or completion.
+    pub returned: u32,
 }
 
 impl Balance {
+    /// `given` and `returned` are as above.
+    fn of(memory: &Memory, given: u32, returned: u32) -> Self {
+        let [free, held, _] = memory.counts();
+        Balance { frames: memory.frames(), free, held, lent: memory.lent(), given, returned }
+    }
+
     /// Whether every frame is in one place.
     pub fn is_whole(&self) -> bool {
-        self.free + self.held + self.receiving + self.sending == self.frames
+        self.free + self.held + self.lent == self.frames
     }
 
     /// Frames that the kernel has in no ring: packets on their way, or what a driver keeps in
     /// its own ring. Less than nothing if the kernel has put a frame into two places.
     pub fn inside_kernel(&self) -> i64 {
-        let lent = i64::from(self.receiving) + i64::from(self.sending);
-        let rings = [self.fill, self.receive, self.send, self.completion];
-        lent - rings.iter().map(|count| i64::from(*count)).sum::<i64>()
+        i64::from(self.lent) - i64::from(self.given) - i64::from(self.returned)
     }
 
     /// Frames that are neither free nor in a ring, which at rest is none. A driver that works on
     /// them without copy has some in rings of its own, which nobody here can look into.
     pub fn missing(&self, is_zero_copy: bool) -> u64 {
         let unseen = if is_zero_copy { 0 } else { self.inside_kernel().unsigned_abs() };
-        u64::from(self.frames.abs_diff(self.free + self.receiving + self.sending)) + unseen
+        u64::from(self.frames.abs_diff(self.free + self.lent)) + unseen
     }
 }
 
-impl Rings {
+impl ReceiveRings {
     /// Hands at most `most` received packets to `take`; returns how many entries it looked at,
     /// those with wrong descriptors included.
     pub fn receive(&mut self, most: u32, mut take: impl FnMut(&[u8])) -> u32 {
         let count = self.receive.available().min(most);
         for _ in 0..count {
             let descriptor = self.receive.pop();
-            let Some((frame, offset)) = self.memory.reclaim(descriptor.address, Purpose::Receive)
-            else {
+            let Some((frame, offset)) = self.memory.reclaim(descriptor.address) else {
                 self.wrong_descriptors += 1;
                 continue;
             };
@@ -101,12 +108,12 @@ impl Rings {
 
     /// Gives the kernel as many frames to receive into as it may have.
     pub fn refill(&mut self) {
-        let count = self.fill.room().min(self.memory.allowed(Purpose::Receive));
+        let room = self.fill.room();
         let mut lent = 0;
-        while lent < count
+        while lent < room
             && let Some(frame) = self.memory.take()
         {
-            self.fill.push(self.memory.lend(frame, Purpose::Receive));
+            self.fill.push(self.memory.lend(frame));
             lent += 1;
         }
         if lent > 0 {
@@ -114,22 +121,29 @@ impl Rings {
         }
     }
 
-    /// A frame to write a packet into, if there is one: for [`Rings::send`] or
+    /// Where the frames are.
+    pub fn balance(&self) -> Balance {
+        Balance::of(&self.memory, self.fill.waiting(), self.receive.available())
+    }
+}
+
+impl SendRings {
+    /// A frame to write a packet into, if there is one: for [`SendRings::send`] or
     /// [`Memory::put`].
     pub fn claim(&mut self) -> Option<Frame> {
-        let may_send = self.memory.allowed(Purpose::Send) > 0 && self.send.room() > 0;
-        if may_send { self.memory.take() } else { None }
+        if self.send.room() > 0 { self.memory.take() } else { None }
     }
 
     /// Puts the packet that stands in `frame` at `range` into the send ring, for the kernel to
-    /// see at the next `submit`. The frame comes from [`Rings::claim`].
+    /// see at the next `submit`. The frame comes from [`SendRings::claim`].
     ///
     /// # Panics
     /// If `range` is not inside a frame.
     pub fn send(&mut self, frame: Frame, range: Range<usize>) {
         let bytes = u32::try_from(range.len()).unwrap_or(u32::MAX);
-        assert!(!range.is_empty() && range.end <= self.memory.frame_bytes(), "{range:?}");
-        let address = self.memory.lend(frame, Purpose::Send) + range.start as u64;
+        let frame_bytes = self.memory.region().frame_bytes();
+        assert!(!range.is_empty() && range.end <= frame_bytes, "{range:?}");
+        let address = self.memory.lend(frame) + range.start as u64;
         self.send.push(Descriptor { address, bytes, options: 0 });
     }
 
@@ -137,7 +151,7 @@ impl Rings {
     pub fn reap(&mut self) {
         let count = self.completion.available();
         for _ in 0..count {
-            match self.memory.reclaim(self.completion.pop(), Purpose::Send) {
+            match self.memory.reclaim(self.completion.pop()) {
                 Some((frame, _)) => self.memory.put(frame),
                 None => self.wrong_descriptors += 1,
             }
@@ -149,24 +163,7 @@ impl Rings {
 
     /// Where the frames are.
     pub fn balance(&self) -> Balance {
-        let [free, held, ..] = self.memory.counts();
-        let lent = self.memory.lent();
-        Balance {
-            frames: self.memory.frames(),
-            free,
-            held,
-            receiving: lent.receive,
-            sending: lent.send,
-            fill: self.fill.waiting(),
-            receive: self.receive.available(),
-            send: self.send.waiting(),
-            completion: self.completion.available(),
-        }
-    }
-
-    /// Whether every frame is in one place, by the counts alone.
-    pub fn is_balanced(&self) -> bool {
-        self.memory.counts().iter().sum::<u32>() == self.memory.frames()
+        Balance::of(&self.memory, self.send.waiting(), self.completion.available())
     }
 }
 
@@ -198,6 +195,22 @@ mod tests {
         Arc::new(memory)
     }
 
+    /// Ours of all four rings.
+    struct Rings {
+        receiving: ReceiveRings,
+        sending: SendRings,
+    }
+
+    impl Rings {
+        fn balances(&self) -> [Balance; 2] {
+            [self.receiving.balance(), self.sending.balance()]
+        }
+
+        fn missing(&self, is_zero_copy: bool) -> u64 {
+            self.balances().iter().map(|balance| balance.missing(is_zero_copy)).sum()
+        }
+    }
+
     /// Rings whose indices begin at `start`.
     fn rings(start: u32) -> (Rings, Kernel) {
         let (receive, send) = (memory::<Descriptor>(4, start), memory::<Descriptor>(4, start));
@@ -208,15 +221,20 @@ mod tests {
             send: Consumer::new(send.clone(), LAYOUT, 4),
             completion: Producer::new(completion.clone(), LAYOUT, 4),
         };
-        let rings = Rings {
-            receive: Consumer::new(receive, LAYOUT, 4),
+        let (to_receive, to_send) = Memory::halves(1400, QUOTAS).unwrap();
+        let receiving = ReceiveRings {
             fill: Producer::new(fill, LAYOUT, 8),
-            send: Producer::new(send, LAYOUT, 4),
-            completion: Consumer::new(completion, LAYOUT, 4),
-            memory: Memory::new(1400, QUOTAS).unwrap(),
+            receive: Consumer::new(receive, LAYOUT, 4),
+            memory: to_receive,
             wrong_descriptors: 0,
         };
-        (rings, kernel)
+        let sending = SendRings {
+            send: Producer::new(send, LAYOUT, 4),
+            completion: Consumer::new(completion, LAYOUT, 4),
+            memory: to_send,
+            wrong_descriptors: 0,
+        };
+        (Rings { receiving, sending }, kernel)
     }
 
     impl Kernel {
@@ -249,7 +267,7 @@ mod tests {
         }
     }
 
-    fn send(rings: &mut Rings) -> bool {
+    fn send(rings: &mut SendRings) -> bool {
         let Some(frame) = rings.claim() else { return false };
         rings.send(frame, 86..1528);
         rings.send.submit();
@@ -265,44 +283,45 @@ mod tests {
             match rng.below(6) {
                 0 => came += u32::from(kernel.deliver(1442)),
                 1 => {
-                    rings.receive(rng.below(5), |packet| {
+                    rings.receiving.receive(rng.below(5), |packet| {
                         assert_eq!(packet.len(), 1442);
                         received += 1;
                     });
                 }
-                2 => rings.refill(),
-                3 => sent += u32::from(send(&mut rings)),
+                2 => rings.receiving.refill(),
+                3 => sent += u32::from(send(&mut rings.sending)),
                 4 => left += u32::from(kernel.transmit().is_some()),
-                _ => rings.reap(),
+                _ => rings.sending.reap(),
             }
-            let balance = rings.balance();
-            assert!(balance.is_whole() && balance.inside_kernel() == 0, "{balance:?}");
-            assert_eq!(balance.missing(false), 0, "{balance:?}");
+            for balance in rings.balances() {
+                assert!(balance.is_whole() && balance.inside_kernel() == 0, "{balance:?}");
+                assert_eq!(balance.missing(false), 0, "{balance:?}");
+            }
         }
-        rings.receive(4, |_| received += 1);
+        rings.receiving.receive(4, |_| received += 1);
         while kernel.transmit().is_some() {
             left += 1;
         }
         assert_eq!((came, left), (received, sent));
         assert!(came > 10_000 && left > 10_000, "{came} came, {left} left");
-        assert_eq!(rings.wrong_descriptors, 0);
+        assert_eq!([rings.receiving.wrong_descriptors, rings.sending.wrong_descriptors], [0; 2]);
     }
 
     #[test]
     fn frames_that_nobody_has_are_missing() {
         let (mut rings, mut kernel) = rings(0);
-        rings.refill();
-        drop(rings.claim().unwrap());
-        assert_eq!(rings.balance().missing(false), 1);
+        rings.receiving.refill();
+        drop(rings.sending.claim().unwrap());
+        assert_eq!(rings.missing(false), 1);
         // The kernel has taken one out of its ring: in a ring of the driver's it is not missing.
         kernel.fill.pop();
         kernel.fill.release();
-        assert_eq!([false, true].map(|is_zero_copy| rings.balance().missing(is_zero_copy)), [2, 1]);
+        assert_eq!([false, true].map(|is_zero_copy| rings.missing(is_zero_copy)), [2, 1]);
     }
 
     #[test]
     fn what_is_sent_is_what_was_written() {
-        let (mut rings, mut kernel) = rings(7);
+        let (Rings { sending: mut rings, .. }, mut kernel) = rings(7);
         let mut frame = rings.claim().unwrap();
         rings.memory.bytes_mut(&mut frame)[100..150].fill(9);
         rings.send(frame, 100..150);
@@ -311,23 +330,25 @@ mod tests {
         let sent = kernel.transmit().unwrap();
         assert_eq!((sent.address % 2048, sent.bytes, sent.options), (100, 50, 0));
         rings.reap();
-        assert_eq!(rings.balance().free, QUOTAS.receive + QUOTAS.send);
+        assert_eq!(rings.balance().free, QUOTAS.send);
     }
 
     #[test]
     fn wrong_descriptors_are_counted_and_lose_no_frame() {
-        let (mut rings, mut kernel) = rings(0);
+        let (Rings { receiving: mut rings, .. }, mut kernel) = rings(0);
         rings.refill();
         let lent = kernel.fill.pop();
         kernel.fill.release();
         let one = Descriptor { address: lent, bytes: 60, options: 0 };
-        // Not lent, outside, not even a number; then over the end, or going on elsewhere.
-        let wrong = [0, 16 * 2048, u64::MAX].map(|address| Descriptor { address, ..one });
+        // Not lent, of the other half, outside, not even a number; then over the end, or going on
+        // elsewhere.
+        let wrong =
+            [0, 12 * 2048, 16 * 2048, u64::MAX].map(|address| Descriptor { address, ..one });
         for descriptor in wrong {
             kernel.say(descriptor);
             assert_eq!(rings.receive(4, |_| panic!("{descriptor:?} was handed over")), 1);
         }
-        assert_eq!(rings.wrong_descriptors, 3);
+        assert_eq!(rings.wrong_descriptors, 4);
         for (bytes, options) in [(2049, 0), (u32::MAX, 0), (60, 1)] {
             kernel.say(Descriptor { address: lent, bytes, options });
             rings.receive(4, |_| panic!("{bytes} bytes were handed over"));
@@ -336,34 +357,34 @@ mod tests {
             while kernel.fill.available() > 0 && kernel.fill.pop() != lent {}
             kernel.fill.release();
         }
-        assert_eq!(rings.wrong_descriptors, 6);
+        assert_eq!(rings.wrong_descriptors, 7);
         assert!(rings.balance().is_whole());
     }
 
     #[test]
     fn a_frame_that_is_returned_twice_is_taken_once() {
-        let (mut rings, mut kernel) = rings(0);
+        let (Rings { sending: mut rings, .. }, mut kernel) = rings(0);
         assert!(send(&mut rings));
         let sent = kernel.transmit().unwrap();
         kernel.completion.push(sent.address);
         kernel.completion.submit();
         rings.reap();
-        assert_eq!((rings.wrong_descriptors, rings.balance().free), (1, 16));
+        assert_eq!((rings.wrong_descriptors, rings.balance().free), (1, QUOTAS.send));
     }
 
     #[test]
     fn what_the_kernel_does_not_return_is_not_replaced() {
-        let (mut rings, mut kernel) = rings(0);
-        while send(&mut rings) {}
-        assert_eq!(rings.balance().sending, QUOTAS.send);
+        let (Rings { mut receiving, mut sending }, mut kernel) = rings(0);
+        while send(&mut sending) {}
+        assert_eq!(sending.balance().lent, QUOTAS.send);
         // It takes all packets and says nothing.
         while kernel.send.available() > 0 {
             kernel.send.pop();
         }
         kernel.send.release();
-        assert!(!send(&mut rings));
-        assert_eq!(rings.balance().inside_kernel(), i64::from(QUOTAS.send));
-        rings.refill();
-        assert_eq!(rings.balance().fill, 8, "receiving goes on");
+        assert!(!send(&mut sending));
+        assert_eq!(sending.balance().inside_kernel(), i64::from(QUOTAS.send));
+        receiving.refill();
+        assert_eq!(receiving.balance().given, 8, "receiving goes on");
     }
 }

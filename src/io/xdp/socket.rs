@@ -4,9 +4,9 @@
 
 use super::error::{Place, XdpError};
 use super::mapping::Mapping;
-use super::memory::Memory;
+use super::memory::{Memory, Region};
 use super::ring::{Consumer, Descriptor, Entry, Layout, Producer};
-use super::rings::Rings;
+use super::rings::{ReceiveRings, SendRings};
 use super::{BusyPoll, Mode};
 use crate::clock::{self, Nanos};
 use std::io;
@@ -46,17 +46,33 @@ pub(super) struct Setup {
     pub(super) busy_poll: Option<BusyPoll>,
 }
 
-/// A bound AF_XDP socket.
+/// A bound AF_XDP socket. Both halves of a queue have it: the kernel takes system calls on one
+/// socket from two threads at once.
 #[derive(Debug)]
-pub(super) struct XskSocket(OwnedFd);
+pub(super) struct XskSocket {
+    fd: OwnedFd,
+    /// Behind the descriptor, so that the socket is closed before its memory is unmapped, whoever
+    /// drops it last.
+    region: Arc<Region>,
+    place: Place,
+    is_zero_copy: bool,
+}
 
 impl XskSocket {
-    /// A socket bound to its queue, with its rings over `memory`.
-    pub(super) fn open(setup: &Setup, memory: Memory) -> Result<(Self, Rings), XdpError> {
+    /// A socket bound to its queue, with its rings over the frames to receive into and those to
+    /// send from.
+    pub(super) fn open(
+        setup: &Setup,
+        frames: (Memory, Memory),
+    ) -> Result<(Self, ReceiveRings, SendRings), XdpError> {
+        let place = setup.place.clone();
         let refused = |step| move |source| XdpError::refused(step, &setup.place, source);
-        let socket = Self::new().map_err(refused("open an AF_XDP socket"))?;
-        socket.register(&memory, setup)?;
-        let rings = socket.rings(&setup.sizes, memory).map_err(refused("map the rings"))?;
+        let region = frames.0.region().clone();
+        let fd = make().map_err(refused("open an AF_XDP socket"))?;
+        let mut socket = XskSocket { fd, region, place, is_zero_copy: false };
+        socket.register(setup)?;
+        let (receiving, sending) =
+            socket.rings(&setup.sizes, frames).map_err(refused("map the rings"))?;
         // Within the machine's limit when the privilege is missing.
         if socket.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER_BYTES).is_err() {
             let asked = socket.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER_BYTES);
@@ -66,26 +82,17 @@ impl XskSocket {
             socket.poll_busily(busy_poll).map_err(refused("set busy polling"))?;
         }
         socket.bind(setup)?;
-        Ok((socket, rings))
+        socket.is_zero_copy = socket.copies_nothing().map_err(refused("read the options"))?;
+        Ok((socket, receiving, sending))
     }
 
-    fn new() -> io::Result<Self> {
-        // SAFETY: no memory of ours is involved.
-        let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel just made `fd` for us; nothing else owns it.
-        Ok(XskSocket(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// Makes `memory` the packet memory of this socket.
-    fn register(&self, memory: &Memory, setup: &Setup) -> Result<(), XdpError> {
-        let (address, bytes) = memory.region();
+    /// Makes the region the packet memory of this socket.
+    fn register(&self, setup: &Setup) -> Result<(), XdpError> {
+        let bytes = self.region.bytes();
         let region = libc::xdp_umem_reg {
-            addr: address,
+            addr: self.region.address(),
             len: bytes as u64,
-            chunk_size: u32::try_from(memory.frame_bytes()).unwrap_or(u32::MAX),
+            chunk_size: u32::try_from(self.region.frame_bytes()).unwrap_or(u32::MAX),
             headroom: 0,
             flags: 0,
             tx_metadata_len: 0,
@@ -100,7 +107,11 @@ impl XskSocket {
     }
 
     /// Sizes and maps the four rings.
-    fn rings(&self, sizes: &Sizes, memory: Memory) -> io::Result<Rings> {
+    fn rings(
+        &self,
+        sizes: &Sizes,
+        (to_receive, to_send): (Memory, Memory),
+    ) -> io::Result<(ReceiveRings, SendRings)> {
         self.set(libc::SOL_XDP, libc::XDP_RX_RING, &sizes.receive)?;
         self.set(libc::SOL_XDP, libc::XDP_TX_RING, &sizes.send)?;
         self.set(libc::SOL_XDP, libc::XDP_UMEM_FILL_RING, &sizes.fill)?;
@@ -118,14 +129,19 @@ impl XskSocket {
             &offsets.cr,
             sizes.completion,
         )?;
-        Ok(Rings {
-            receive: Consumer::new(receive.0, receive.1, sizes.receive),
+        let receiving = ReceiveRings {
             fill: Producer::new(fill.0, fill.1, sizes.fill),
+            receive: Consumer::new(receive.0, receive.1, sizes.receive),
+            memory: to_receive,
+            wrong_descriptors: 0,
+        };
+        let sending = SendRings {
             send: Producer::new(send.0, send.1, sizes.send),
             completion: Consumer::new(completion.0, completion.1, sizes.completion),
-            memory,
+            memory: to_send,
             wrong_descriptors: 0,
-        })
+        };
+        Ok((receiving, sending))
     }
 
     fn map<E: Entry>(
@@ -181,14 +197,29 @@ impl XskSocket {
         };
         let bytes = length::<libc::sockaddr_xdp>();
         // SAFETY: `address` is a live sockaddr_xdp and `bytes` its length; the kernel copies it.
-        let status = unsafe { libc::bind(self.0.as_raw_fd(), (&raw const address).cast(), bytes) };
+        let status = unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), bytes) };
         if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Whether the driver works on packet memory itself.
-    pub(super) fn is_zero_copy(&self) -> io::Result<bool> {
+    /// Whether the driver works on packet memory itself, as the kernel says it.
+    fn copies_nothing(&self) -> io::Result<bool> {
         let options: libc::xdp_options = self.option(libc::XDP_OPTIONS)?;
         Ok(options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0)
+    }
+
+    /// Whether the driver works on packet memory itself.
+    pub(super) fn is_zero_copy(&self) -> bool {
+        self.is_zero_copy
+    }
+
+    /// The queue it is bound to.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Its packet memory.
+    pub(super) fn region(&self) -> &Region {
+        &self.region
     }
 
     /// What the kernel counted.
@@ -201,7 +232,7 @@ impl XskSocket {
         // SAFETY: neither message nor address is given, so no memory of ours is involved.
         let status = unsafe {
             let (none, nowhere) = (std::ptr::null(), std::ptr::null());
-            libc::sendto(self.0.as_raw_fd(), none, 0, libc::MSG_DONTWAIT, nowhere, 0)
+            libc::sendto(self.fd.as_raw_fd(), none, 0, libc::MSG_DONTWAIT, nowhere, 0)
         };
         if status >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -215,12 +246,12 @@ impl XskSocket {
         unsafe {
             let (none, nowhere) = (std::ptr::null_mut(), std::ptr::null_mut());
             let length = std::ptr::null_mut();
-            libc::recvfrom(self.0.as_raw_fd(), none, 0, libc::MSG_DONTWAIT, nowhere, length);
+            libc::recvfrom(self.fd.as_raw_fd(), none, 0, libc::MSG_DONTWAIT, nowhere, length);
         }
     }
 
     fn set<T: Plain>(&self, level: i32, name: i32, value: &T) -> io::Result<()> {
-        let (fd, value) = (self.0.as_raw_fd(), std::ptr::from_ref(value).cast());
+        let (fd, value) = (self.fd.as_raw_fd(), std::ptr::from_ref(value).cast());
         // SAFETY: the value is live and its length is passed; the kernel only reads it.
         let status = unsafe { libc::setsockopt(fd, level, name, value, length::<T>()) };
         if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -229,7 +260,7 @@ impl XskSocket {
     /// An option of AF_XDP that the kernel fills in.
     fn option<T: Plain>(&self, name: i32) -> io::Result<T> {
         let (fd, mut value, mut bytes) =
-            (self.0.as_raw_fd(), MaybeUninit::<T>::zeroed(), length::<T>());
+            (self.fd.as_raw_fd(), MaybeUninit::<T>::zeroed(), length::<T>());
         let place = value.as_mut_ptr().cast();
         // SAFETY: `value` has room for `bytes`, and the kernel writes no more.
         let status = unsafe { libc::getsockopt(fd, libc::SOL_XDP, name, place, &raw mut bytes) };
@@ -247,8 +278,19 @@ impl XskSocket {
 
 impl AsFd for XskSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
+}
+
+/// A socket that is nothing yet.
+fn make() -> io::Result<OwnedFd> {
+    // SAFETY: no memory of ours is involved.
+    let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just made `fd` for us; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Structs of integers without padding: what options consist of.
