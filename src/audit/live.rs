@@ -9,8 +9,11 @@ mod generator;
 mod join;
 mod lab;
 mod neighbour;
+mod plot;
 mod port;
 mod process;
+mod progress;
+mod report;
 mod sink;
 mod sniffer;
 mod stalls;
@@ -19,18 +22,22 @@ mod stream;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use crate::audit::{Finding, judge};
+use crate::audit::{Finding, Verdict, decoys, judge};
 use crate::clock::Nanos;
 use crate::config::ConfigError;
-use crate::host;
+use crate::crypto::tier::Tier;
+use crate::host::{self, Machine};
 use crate::network::InitError;
 use crate::node::LoadError;
 use crate::pki::Rate;
 
+pub use report::{Clients, Outcome, Report, Traffic};
+
+use join::Streamed;
 use lab::Lab;
-use stream::Plan;
+use progress::Watch;
 
 /// Which node is measured.
 #[derive(Clone, Debug)]
@@ -56,8 +63,6 @@ pub struct Options {
     pub quick: bool,
     /// Where plots go.
     pub plots: PathBuf,
-    /// Whether nothing is shown meanwhile.
-    pub silent: bool,
 }
 
 /// Why an audit did not come to its end.
@@ -179,60 +184,124 @@ pub enum AuditError {
 /// Set by Ctrl-C; the audit then ends its processes and removes its files.
 pub type Interrupt = Arc<AtomicBool>;
 
-/// Who looks on: told what happens, and may end it.
-struct Watch<'a> {
-    interrupt: &'a Interrupt,
-}
-
-impl Watch<'_> {
-    fn check(&self) -> Result<(), AuditError> {
-        match self.interrupt.load(Ordering::Relaxed) {
-            true => Err(AuditError::Interrupted),
-            false => Ok(()),
-        }
-    }
-
-    fn phase(&self, name: &str, span: Nanos) {
-        eprintln!("{name} {}", span.as_secs_f64());
-    }
-
-    fn tick(&self, _left: Nanos) {}
-}
+/// Packets a second, and for how long, of a quick audit and of a full one.
+const QUICK: stream::Plan = stream::Plan { rate: Rate::per_second(5000), span: Nanos::from_secs(50) };
+const FULL: stream::Plan = stream::Plan { rate: Rate::per_second(4000), span: Nanos::from_secs(600) };
+/// Clients of each kind, and for how long they are watched.
+const QUICK_CLIENTS: clients::Plan = clients::Plan { clients: 24, span: Nanos::from_secs(30) };
+const FULL_CLIENTS: clients::Plan = clients::Plan { clients: 24, span: Nanos::from_secs(300) };
 
 /// Measures a node.
 ///
 /// # Errors
 /// When it cannot be measured; what it fails is no error but a finding.
-pub fn run(options: &Options, interrupt: &Interrupt) -> Result<Vec<Finding>, AuditError> {
+pub fn run(options: &Options, interrupt: &Interrupt) -> Result<Report, AuditError> {
+    let watch = Watch::new(interrupt);
+    // What follows are real-time processes for as long as it takes, beside whatever else runs.
     host::go_first();
-    let watch = Watch { interrupt };
-    let mut lab = match &options.subject {
+    let lab = match &options.subject {
         Subject::Own => Lab::of_our_own()?,
         Subject::Node { address, network } => Lab::of_another(*address, network)?,
     };
-    let plan = Plan { rate: Rate::per_second(5000), span: Nanos::from_secs(20) };
-    let streamed = stream::pass(&lab, plan, &watch)?;
-    lab.check()?;
-    eprintln!("{}", lab.log());
-    let passages = &streamed.observation.passages;
-    let residence = |passage: &crate::audit::Passage| {
-        let arrival = streamed.observation.arrivals[passage.arrival].at;
-        let departure = streamed.observation.departures[passage.departure].at;
-        (departure.0 as f64 - arrival.0 as f64) / 1e6
-    };
-    let mean = passages.iter().map(residence).sum::<f64>() / passages.len() as f64;
-    let asked = passages.iter().map(|one| one.delay.as_secs_f64() * 1e3).sum::<f64>()
-        / passages.len() as f64;
-    eprintln!(
-        "handed {} came {} arrivals {} departures {} span {:?} cut {} stalls {:?} knows {} mean {mean} ms asked {asked}",
-        streamed.handed,
-        streamed.came,
-        streamed.observation.arrivals.len(),
-        streamed.observation.departures.len(),
-        streamed.span,
-        streamed.cut,
-        streamed.stalls,
-        streamed.knows_stalls
-    );
-    Ok(judge(&streamed.observation))
+    Audit { options, watch: &watch, lab, retried: vec![] }.run()
+}
+
+/// An audit that runs.
+struct Audit<'a> {
+    options: &'a Options,
+    watch: &'a Watch<'a>,
+    lab: Lab,
+    retried: Vec<Finding>,
+}
+
+impl Audit<'_> {
+    fn run(mut self) -> Result<Report, AuditError> {
+        let (streamed, mut findings) = self.stream()?;
+        self.watch.phase("plots are drawn", Nanos::ZERO);
+        let plots = plot::draw(&streamed.observation, &self.options.plots)?;
+        let mut unseen = std::mem::take(&mut self.lab.unseen);
+        if !streamed.knows_stalls {
+            unseen.push(
+                "stalls of the node: it does not tell of them (metrics.detail = \"lab\" and \
+                 metrics.listen)"
+                    .into(),
+            );
+        }
+        let mut cut = streamed.traffic.cut;
+        let clients = if self.lab.has_clients() {
+            let (clients, found) = self.clients()?;
+            findings.extend(found);
+            cut = cut.max(clients.cut);
+            Some(clients)
+        } else {
+            unseen.push("decoys (T6): a mix has no clients".into());
+            None
+        };
+        Ok(Report {
+            node: self.lab.describe(),
+            port: self.lab.port(),
+            machine: Machine::look(Tier::chosen().name().as_str()).to_string(),
+            quick: self.options.quick,
+            traffic: streamed.traffic,
+            clients,
+            outcome: Report::outcome(&findings, cut),
+            findings,
+            retried: self.retried,
+            unseen,
+            plots,
+        })
+    }
+
+    /// T1 to T5: a stream, and if something fails or too much was cut out, a fresh one.
+    fn stream(&mut self) -> Result<(Streamed, Vec<Finding>), AuditError> {
+        let plan = if self.options.quick { QUICK } else { FULL };
+        let (first, found) = self.one_stream(plan)?;
+        if Report::outcome(&found, first.traffic.cut) != Outcome::Fails {
+            return Ok((first, found));
+        }
+        self.note_failures(&found);
+        drop(first);
+        self.one_stream(plan)
+    }
+
+    fn one_stream(&mut self, plan: stream::Plan) -> Result<(Streamed, Vec<Finding>), AuditError> {
+        let streamed = stream::pass(&self.lab, plan, self.watch)?;
+        self.lab.check()?;
+        self.watch.phase("tests are made", Nanos::ZERO);
+        let findings = judge(&streamed.observation);
+        Ok((streamed, findings))
+    }
+
+    /// T6, likewise.
+    fn clients(&mut self) -> Result<(Clients, Vec<Finding>), AuditError> {
+        let plan = if self.options.quick { QUICK_CLIENTS } else { FULL_CLIENTS };
+        let (first, found) = self.one_watch(plan)?;
+        if Report::outcome(&found, first.cut) != Outcome::Fails {
+            return Ok((first, found));
+        }
+        self.note_failures(&found);
+        self.one_watch(plan)
+    }
+
+    fn one_watch(&self, plan: clients::Plan) -> Result<(Clients, Vec<Finding>), AuditError> {
+        let watched = clients::watch(&self.lab, plan, self.watch)?;
+        self.watch.phase("tests are made", Nanos::ZERO);
+        let what = "a client that writes against a silent one";
+        let findings = decoys::judge(what, [&watched.active, &watched.idle]);
+        let clients = Clients {
+            clients: plan.clients,
+            windows: watched.active.windows.len(),
+            messages: watched.messages,
+            cut: watched.cut,
+        };
+        Ok((clients, findings))
+    }
+
+    fn note_failures(&mut self, findings: &[Finding]) {
+        let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Fails);
+        self.retried.extend(failed.cloned());
+        for Finding { test, what, measured, .. } in &self.retried {
+            self.watch.say(&format!("{test} {what}: {measured}: tried again"));
+        }
+    }
 }

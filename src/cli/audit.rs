@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Failure;
 use super::signals::stop_on_signal;
-use crate::audit::live::{self, Options, Subject};
+use super::{Failure, Status, print};
+use crate::audit::live::{self, Options, Outcome, Subject};
 
 #[derive(Debug, Args)]
 pub(super) struct AuditArguments {
@@ -41,10 +41,18 @@ pub(super) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failure> {
         subject,
         quick: arguments.quick,
         plots: arguments.plots.clone(),
-        silent: arguments.json,
     };
     let interrupt = stop_on_signal()?;
-    let findings = live::run(&options, &interrupt)?;
-    super::print(&format!("{findings:?}\n"))?;
-    Ok(ExitCode::SUCCESS)
+    let report = live::run(&options, &interrupt)?;
+    if arguments.json {
+        let text = serde_json::to_string_pretty(&report);
+        print(&format!("{}\n", text.unwrap_or_default()))?;
+    } else {
+        print(&format!("{report}\n"))?;
+    }
+    Ok(match report.outcome {
+        Outcome::Holds => ExitCode::SUCCESS,
+        Outcome::Fails => ExitCode::FAILURE,
+        Outcome::Inconclusive => ExitCode::from(Status::TryAgain as u8),
+    })
 }

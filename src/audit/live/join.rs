@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::generator::Handed;
 use super::lab::Lab;
 use super::neighbour::Name;
+use super::report::Traffic;
 use super::sink::Out;
 use super::sniffer;
 use super::stream::Notes;
@@ -23,15 +24,7 @@ const RECOVERY_MIN: Nanos = Nanos::from_millis(1);
 /// What came of a stream.
 pub(super) struct Streamed {
     pub(super) observation: Observation,
-    /// Packets handed in, and those of them that came out.
-    pub(super) handed: usize,
-    pub(super) came: usize,
-    /// How long packets were handed in.
-    pub(super) span: Nanos,
-    /// The share of that time that was cut out.
-    pub(super) cut: f64,
-    /// Stalls of the node, and of the audit itself.
-    pub(super) stalls: (usize, usize),
+    pub(super) traffic: Traffic,
     /// Whether the node told of its stalls.
     pub(super) knows_stalls: bool,
 }
@@ -39,7 +32,7 @@ pub(super) struct Streamed {
 /// Puts together what was noted of a stream through the node of `lab`.
 pub(super) fn join(lab: &Lab, notes: Notes) -> Streamed {
     let Notes { generator, sink, sniffer, told, span } = notes;
-    let handed = generator.handed.len();
+    let packets = generator.handed.len();
     let mut own: Vec<_> = generator.stalls;
     let (arrived, departed) = match sniffer {
         Some(log) => {
@@ -62,9 +55,8 @@ pub(super) fn join(lab: &Lab, notes: Notes) -> Streamed {
     let within = |stall: &(Nanos, Nanos)| stall.1 >= span.0 && stall.0 <= span.1;
     of_node.retain(within);
     own.retain(within);
-    let stalls = (of_node.len(), own.len());
+    let (node_stalls, own_stalls) = (of_node.len(), own.len());
     let cuts = merged(of_node.into_iter().chain(own).collect());
-    let cut = share(&cuts, span);
     let delays: HashMap<_, _> =
         generator.handed.iter().map(|one| (one.number, one.delay)).collect();
     let passages = passages(&arrived, &departed, &delays);
@@ -78,9 +70,16 @@ pub(super) fn join(lab: &Lab, notes: Notes) -> Streamed {
         passages,
         cuts,
     };
-    let came = observation.passages.len();
-    let span = span.1 - span.0;
-    Streamed { observation, handed, came, span, cut, stalls, knows_stalls }
+    let traffic = Traffic {
+        packets,
+        passed: observation.passages.len(),
+        seconds: (span.1 - span.0).as_secs_f64(),
+        delay_mean_ms: delay_mean.as_secs_f64() * 1e3,
+        node_stalls,
+        own_stalls,
+        cut: observation.share_cut(),
+    };
+    Streamed { observation, traffic, knows_stalls }
 }
 
 /// Packets in by number, datagrams out by the number of the packet they carried, each in order.
@@ -161,13 +160,6 @@ fn merged(mut stalls: Vec<(Nanos, Nanos)>) -> Vec<Cut> {
     cuts
 }
 
-/// The share of `span` that was cut out.
-fn share(cuts: &[Cut], span: (Nanos, Nanos)) -> f64 {
-    let within = |cut: &Cut| cut.until.min(span.1) - cut.from.max(span.0);
-    let sum: u64 = cuts.iter().map(|cut| within(cut).0).sum();
-    sum as f64 / ((span.1 - span.0).0 as f64).max(1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +170,5 @@ mod tests {
         let cuts = merged(vec![(ms(100), ms(110)), (ms(10), ms(20)), (ms(25), ms(27))]);
         let cut = |from, until| Cut { from: ms(from), until: ms(until) };
         assert_eq!(cuts, [cut(10, 30), cut(100, 120)]);
-        assert!((share(&cuts, (ms(0), ms(400))) - 0.1).abs() < 1e-9);
-        assert!((share(&cuts, (ms(20), ms(105))) - 15.0 / 85.0).abs() < 1e-9);
     }
 }

@@ -23,7 +23,7 @@ use crate::crypto::random::Rng;
 use crate::host::namespace::Namespace;
 use crate::network::{self, Summary};
 use crate::node::load_consensus;
-use crate::pki::{Consensus, Node as Listed, Rate, Rates};
+use crate::pki::{Consensus, Node as Listed, Rate, Rates, Role};
 
 /// The interface at our end of the wire, and the one at the node's.
 pub(super) const WIRE: &str = "wire";
@@ -178,9 +178,25 @@ impl Lab {
         self.process.as_mut().map_or(Ok(()), Process::check)
     }
 
-    /// What the node said when it started, if it is ours.
-    pub(super) fn log(&self) -> String {
-        self.process.as_ref().map(Process::log).unwrap_or_default()
+    /// Whether clients can be watched: at the node, or in a network made for them.
+    pub(super) fn has_clients(&self) -> bool {
+        self.network.is_none() || self.node.role() == Role::Gateway
+    }
+
+    /// The node, for people.
+    pub(super) fn describe(&self) -> String {
+        let Lab { node, consensus, .. } = self;
+        let address = node.addresses().first().map_or_else(String::new, SocketAddr::to_string);
+        let network = consensus.network();
+        format!("{} {} of network {network}, on {address}", node.role(), node.name())
+    }
+
+    /// How packets come to the node, if it is ours: what it said when it started.
+    pub(super) fn port(&self) -> Option<String> {
+        let log = self.process.as_ref()?.log();
+        let ports = |line: &str| Some(line.split_once(" INFO ")?.1.to_owned());
+        let is_ports = |line: &String| line.starts_with("AF_XDP on") || line.starts_with("UDP ");
+        log.lines().filter_map(ports).find(is_ports)
     }
 }
 

@@ -11,7 +11,8 @@ use super::lab::Lab;
 use super::neighbour::{Neighbour, wall_nanos};
 use super::sniffer::{self, Sniffer};
 use super::stalls::{self, Told};
-use super::{AuditError, Watch, sink};
+use super::progress::Watch;
+use super::{AuditError, sink};
 use crate::clock::{self, Nanos};
 use crate::crypto::random::Rng;
 use crate::pki::Rate;
@@ -58,7 +59,7 @@ struct Played {
 }
 
 /// Sends a stream through the node of `lab`.
-pub(super) fn pass(lab: &Lab, plan: Plan, watch: &Watch) -> Result<Streamed, AuditError> {
+pub(super) fn pass(lab: &Lab, plan: Plan, watch: &Watch<'_>) -> Result<Streamed, AuditError> {
     let stop = AtomicBool::new(false);
     let notes = thread::scope(|scope| {
         let told = lab.metrics.map(|address| {
@@ -89,7 +90,7 @@ impl Played {
 
     /// Waits until all links are up, and a little longer: a session that the node has answered
     /// serves it only once it was confirmed.
-    fn connect(&mut self, watch: &Watch) -> Result<(), AuditError> {
+    fn connect(&mut self, watch: &Watch<'_>) -> Result<(), AuditError> {
         watch.phase("links come up", Nanos::ZERO);
         let start = clock::now();
         let mut up_since = None;
@@ -116,7 +117,7 @@ impl Played {
         self.before.iter_mut().chain(&mut self.behind)
     }
 
-    fn send(&mut self, lab: &Lab, plan: Plan, watch: &Watch) -> Result<Notes, AuditError> {
+    fn send(&mut self, lab: &Lab, plan: Plan, watch: &Watch<'_>) -> Result<Notes, AuditError> {
         let consensus = &*lab.consensus;
         let sniffer = match lab.has_wire() {
             true => Some(Sniffer::open(consensus.geometry().datagram_bytes())?),
@@ -150,7 +151,7 @@ impl Played {
 }
 
 /// Keeps the links alive until enough packets are `built`.
-fn build_ahead(before: &mut [Neighbour], (built, wanted): (&AtomicU64, u64), watch: &Watch) {
+fn build_ahead(before: &mut [Neighbour], (built, wanted): (&AtomicU64, u64), watch: &Watch<'_>) {
     watch.phase("packets are built", Nanos::ZERO);
     // One batch may wait in the builder's hands.
     while built.load(Ordering::Relaxed) < wanted && watch.check().is_ok() {
@@ -163,7 +164,7 @@ fn hand_in(
     before: &mut [Neighbour],
     made: mpsc::Receiver<generator::Batch>,
     plan: Plan,
-    watch: &Watch,
+    watch: &Watch<'_>,
 ) -> generator::Log {
     watch.phase("packets pass", plan.span);
     let over = &AtomicBool::new(false);
