@@ -14,6 +14,7 @@ pub mod entropy;
 pub mod finding;
 #[cfg(test)]
 mod ideal;
+pub mod live;
 pub mod observation;
 mod pairwise;
 pub mod statistics;

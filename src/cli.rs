@@ -1,5 +1,6 @@
 //! Arguments to calls; the error to stderr, and an exit status.
 
+mod audit;
 mod authority;
 mod client;
 mod failure;
@@ -63,6 +64,8 @@ enum Command {
     Status(user::StatusArguments),
     /// Run a whole network on this machine and send messages through it.
     Demo(DemoArguments),
+    /// Measure what an observer of a node's wires can tell.
+    Audit(audit::AuditArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -185,6 +188,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(arguments) => user::status(&arguments)?,
         Command::Recv(arguments) => user::receive(&arguments)?,
         Command::Demo(arguments) => return run_demo(&arguments),
+        Command::Audit(arguments) => return audit::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ pub mod mounts;
 pub mod namespace;
 pub mod netlink;
 pub mod privileges;
+pub mod stamped;
 
 /// What the machine offers, for the first line that a person reads.
 #[derive(Clone, Debug)]
@@ -133,6 +134,25 @@ pub fn die_with_parent() {
     if std::os::unix::process::parent_id() != parent {
         std::process::exit(1);
     }
+}
+
+/// Lets this thread wake when it asked to, and not up to 50 us later (PR_SET_TIMERSLACK).
+pub fn wake_on_time() {
+    // SAFETY: no memory is involved; the call only sets a number of this thread.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
+}
+
+/// Lets this thread, and the threads and processes that it starts from now on, run before others
+/// (setpriority(2)); `false` when the kernel does not allow it.
+pub fn go_first() -> bool {
+    // SAFETY: no memory is involved; user and process 0 are this thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) == 0 }
+}
+
+/// Lets this thread run when others do not need the core.
+pub fn go_last() {
+    // SAFETY: no memory is involved; everybody may lower its own priority.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
 }
 
 fn processor() -> Option<String> {

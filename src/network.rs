@@ -61,6 +61,8 @@ pub struct Options {
     pub port: u16,
     /// How packets come in and go out at every node.
     pub port_mode: PortMode,
+    /// Threads of every node that process packets.
+    pub workers: usize,
 }
 
 /// The directory of a network: one authority.
@@ -90,6 +92,7 @@ impl Options {
             addresses: Ipv4Addr::new(127, 77, 0, 0),
             port: 7700,
             port_mode: PortMode::Auto,
+            workers: 1,
         }
     }
 }
@@ -228,7 +231,7 @@ pub fn init(options: &Options, rng: &mut Rng, wall: UnixMicros) -> Result<Summar
     files.write_anchor(&anchor)?;
     let keys: Vec<_> = plan.iter().map(|_| NodeKeys::generate(rng)).collect();
     for (seat, keys) in plan.iter().zip(&keys) {
-        files.write_node(seat, options.port_mode)?.create_node_keys(keys)?;
+        files.write_node(seat, options.port_mode, options.workers)?.create_node_keys(keys)?;
     }
     match directory {
         Some(_) => {

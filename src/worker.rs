@@ -19,6 +19,7 @@ mod send;
 mod shed;
 pub mod slab;
 pub mod spill;
+pub mod stalls;
 pub mod tables;
 mod unwrap;
 
@@ -32,6 +33,7 @@ use crate::metrics::{Counter, Gauge};
 use drops::Drops;
 use rings::{Command, Handshake, Inbox, Upcall};
 use slab::SlotCache;
+use stalls::Stalls;
 use tables::Tables;
 
 pub use egress::Egress;
@@ -67,6 +69,8 @@ pub struct Counts {
     pub kernel_dropped: Gauge,
     /// Packets dropped, by reason.
     pub drops: Drops,
+    /// When it stood still.
+    pub stalls: Stalls,
 }
 
 /// The rings that connect one worker with the control thread.

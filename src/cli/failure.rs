@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
+use crate::audit::live::AuditError;
 use crate::authority::AuthorityError;
 use crate::client::api::ApiError;
 use crate::client::daemon::{ListenError, StartError};
@@ -236,6 +237,22 @@ impl From<DemoError> for Failure {
         let status = match error {
             DemoError::NoAddresses { .. } | DemoError::NotReady { .. } => Status::TryAgain,
             DemoError::Namespace(_) => Status::Permission,
+            _ => Status::Failure,
+        };
+        Failure::new(status, error)
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        let status = match error {
+            AuditError::Init(error) => return error.into(),
+            AuditError::Config(error) => return error.into(),
+            AuditError::Load(error) => return error.into(),
+            AuditError::UnknownNode { .. } | AuditError::NotListed(_) => Status::Usage,
+            AuditError::NotFixed(_) => Status::Configuration,
+            AuditError::Namespace(_) | AuditError::Tap(_) => Status::Permission,
+            AuditError::Neighbour { .. } | AuditError::NoLinks { .. } => Status::Unavailable,
             _ => Status::Failure,
         };
         Failure::new(status, error)

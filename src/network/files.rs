@@ -149,7 +149,12 @@ impl Files {
     }
 
     /// Writes a node's configuration, and makes the folder for its keys.
-    pub(super) fn write_node(&self, seat: &Seat, port: PortMode) -> Result<KeyFolder, InitError> {
+    pub(super) fn write_node(
+        &self,
+        seat: &Seat,
+        port: PortMode,
+        workers: usize,
+    ) -> Result<KeyFolder, InitError> {
         let Seat { name, role, address, .. } = seat;
         let node = self.node(name);
         fs::create_dir_all(&node).map_err(|source| InitError::Io { path: node, source })?;
@@ -162,7 +167,7 @@ impl Files {
             ("node.consensus", quoted(&format!("{consensus}consensus.cbor"))),
             ("node.keys", quoted("keys")),
             ("node.listen", format!("[\"{address}\"]")),
-            ("workers.count", "1".into()),
+            ("workers.count", workers.to_string()),
             ("workers.pin", "false".into()),
             ("memory.slots", SLOTS.to_string()),
             ("metrics.detail", quoted(detail)),

@@ -276,6 +276,19 @@ impl Exposition {
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
 
+    /// In a laboratory, the last stalls of all workers, one a line: worker, beginning and end in
+    /// nanoseconds of this process's clock, which is at `now` (the first line).
+    pub(super) fn stalls(&self, now: Nanos) -> Option<String> {
+        if !self.sources.is_lab() {
+            return None;
+        }
+        let lines = self.sources.workers.iter().zip(0..).flat_map(|(counts, worker)| {
+            let recent = counts.stalls.recent().into_iter();
+            recent.map(move |stall| format!("{worker} {} {}\n", stall.from.0, stall.until.0))
+        });
+        Some(std::iter::once(format!("now {}\n", now.0)).chain(lines).collect())
+    }
+
     /// Nobody leaves a window half closed but by a panic, which ends the process.
     fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)

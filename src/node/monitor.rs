@@ -1,4 +1,5 @@
-//! What an operator's machines ask a node over HTTP: `/metrics`, `/healthz`, `/readyz`.
+//! What an operator's machines ask a node over HTTP: `/metrics`, `/healthz`, `/readyz`; in a
+//! laboratory also `/stalls`.
 //!
 //! It has a thread of its own that only looks, and answers nobody but those who are named.
 
@@ -31,6 +32,7 @@ const HEARTBEAT_MAX: Duration = Duration::from_secs(1);
 const HEARTBEAT_LOOK: Duration = Duration::from_millis(5);
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const STALLS_TEXT: &str = "text/plain; charset=utf-8";
 
 /// The listener, open before the node starts, so that a wrong address is found at once.
 #[derive(Debug)]
@@ -161,6 +163,10 @@ async fn answer(request: &Request<Incoming>, desk: &Desk) -> Answer {
         "/metrics" => with_type(StatusCode::OK, METRICS_TEXT, desk.exposition.text().into()),
         "/healthz" => verdict(unhealthy(desk).await),
         "/readyz" => verdict(unready(desk)),
+        "/stalls" => match desk.exposition.stalls(clock::now()) {
+            Some(stalls) => with_type(StatusCode::OK, STALLS_TEXT, stalls.into()),
+            None => text(StatusCode::NOT_FOUND, "only a laboratory's node tells of its stalls"),
+        },
         _ => text(StatusCode::NOT_FOUND, "ask for /metrics, /healthz or /readyz"),
     }
 }

@@ -235,11 +235,16 @@ fn work<P: Port>(
     if let Some(core) = core.and_then(|number| host::cores().get(number).copied()) {
         host::pin(core);
     }
+    let mut last = clock::now();
     while !halt.load(Ordering::Acquire) {
-        if worker.turn(clock::now()) == 0 {
+        let now = clock::now();
+        worker.counts().stalls.look(last, worker.next_due(), now);
+        last = now;
+        if worker.turn(now) == 0 {
             let from = clock::now();
             sleeper.sleep(worker.port(), from, worker.next_due());
-            worker.counts().asleep_ns.add((clock::now() - from).0);
+            last = clock::now();
+            worker.counts().asleep_ns.add((last - from).0);
         }
     }
     worker
