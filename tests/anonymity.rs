@@ -9,6 +9,8 @@ mod endpoint;
 mod faults;
 #[path = "anonymity/junction.rs"]
 mod junction;
+#[path = "anonymity/overload.rs"]
+mod overload;
 #[path = "anonymity/pool.rs"]
 mod pool;
 #[path = "support/testnet.rs"]

@@ -32,14 +32,14 @@ const GROUP: usize = 32;
 type Header = [u8; HEADER_BYTES];
 
 /// A mix, its neighbours, and what was seen.
-struct Junction {
-    network: Network,
-    node: Node<MemoryPort>,
+pub(crate) struct Junction {
+    pub(crate) network: Network,
+    pub(crate) node: Node<MemoryPort>,
     sources: Vec<Endpoint<MemoryPort>>,
     sinks: Vec<Endpoint<MemoryPort>>,
     reader: Reader,
     sniffed: Arc<Mutex<Vec<(Departure, Header)>>>,
-    now: Nanos,
+    pub(crate) now: Nanos,
     housekeeping: Nanos,
     rng: Rng,
 }
@@ -60,13 +60,12 @@ pub(crate) fn run(threads: usize) -> Observation {
         junction.turn();
     }
     // Until all but one in 10^12 have left.
-    junction.run(junction.now + Nanos(MEAN.0 * pool::DELAY_CAP_MEANS));
-    junction.housekeep();
-    junction.observation(begin, &ingress)
+    junction.empty();
+    junction.observation(begin, 1, &ingress)
 }
 
 impl Junction {
-    fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize) -> Self {
         let mut rng = Rng::from_seed([u8::try_from(threads).unwrap(); 32]);
         let network = Network::new(rng.fork(), Conditions::default());
         let place = TRAFFIC.mix_place();
@@ -88,7 +87,7 @@ impl Junction {
     }
 
     /// Runs until all links are up.
-    fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         let is_up = |end: &Endpoint<_>| end.is_up();
         for _ in 0..1000 {
             self.run(self.now + HOUSEKEEPING);
@@ -123,8 +122,19 @@ impl Junction {
         {}
     }
 
-    /// The turns of everybody else.
+    /// Runs until whatever is inside has left.
+    pub(crate) fn empty(&mut self) {
+        self.run(self.now + Nanos(MEAN.0 * pool::DELAY_CAP_MEANS));
+        self.housekeep();
+    }
+
+    /// The turns of everybody else, and what follows from them.
     fn housekeep(&mut self) {
+        self.turn_others();
+        self.turn();
+    }
+
+    pub(crate) fn turn_others(&mut self) {
         let wall = UnixMicros(WALL.0 + self.now.0 / 1000);
         let at = Start { now: self.now, wall };
         self.node.control.turn(at.now, at.wall);
@@ -141,10 +151,9 @@ impl Junction {
             while sink.turn_and_open(at, &mut take) > 0 {}
         }
         self.reader.read();
-        self.turn();
     }
 
-    fn hand_in(&mut self, source: usize, frame: Frame, body: &[u8]) {
+    pub(crate) fn hand_in(&mut self, source: usize, frame: Frame, body: &[u8]) {
         let at = Start { now: self.now, wall: WALL };
         self.sources[source].send(frame, body, at);
         self.sources[source].flush();
@@ -166,9 +175,10 @@ impl Junction {
         (0..NEIGHBOURS).map(thread_of).collect()
     }
 
-    fn observation(&self, begin: Nanos, ingress: &[usize]) -> Observation {
+    /// What was seen of the traffic, which began at `begin` and passed at a multiple of its speed.
+    pub(crate) fn observation(&self, begin: Nanos, speed: u64, ingress: &[usize]) -> Observation {
         let arrival = |packet: &Sent| Arrival {
-            at: begin + packet.at,
+            at: begin + Nanos(packet.at.0 / speed),
             ingress: u16::try_from(ingress[packet.source]).unwrap(),
         };
         let sniffed = self.sniffed.lock().unwrap();
