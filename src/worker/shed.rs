@@ -17,8 +17,6 @@ use crate::crypto::random::Rng;
 /// is lost.
 const PATIENCE: Nanos = Nanos::from_millis(20);
 const TURNS_MIN: u32 = 16;
-/// How long, in an overload that is known, something may always wait.
-const PATIENCE_OVERLOADED: Nanos = Nanos::from_millis(5);
 /// The most that is turned away: of an overload of sixteen times.
 const SHARE_MAX: f64 = 15.0 / 16.0;
 /// How much of the way to its end the share goes in a turn, up and down.
@@ -61,15 +59,15 @@ impl Shedder {
 
     /// Takes note of a turn at `now`.
     pub(super) fn note(&mut self, found: Found, now: Nanos) {
-        // In an overload that is known nothing need wait for long.
-        let (limit, patience) = match self.share < SHARE_MIN {
-            true => (Found::TooMuch, PATIENCE),
-            false => (Found::More, PATIENCE_OVERLOADED),
+        // In an overload that is known nothing need wait.
+        let (is_pressed, patience, turns_min) = match self.share < SHARE_MIN {
+            true => (found == Found::TooMuch, PATIENCE, TURNS_MIN),
+            false => (matches!(found, Found::More | Found::TooMuch), Nanos::ZERO, 1),
         };
-        if found as u8 >= limit as u8 {
+        if is_pressed {
             let (since, turns) = self.pressed.get_or_insert((now, 0));
             *turns = turns.saturating_add(1);
-            if now - *since >= patience && *turns >= TURNS_MIN {
+            if now - *since >= patience && *turns >= turns_min {
                 self.share += (SHARE_MAX - self.share) * RISE;
             }
             return;
@@ -132,8 +130,8 @@ mod tests {
         for load in [1.2, 2.0, 8.0] {
             let (longest, kept) = settle(load, 100_000);
             assert!((kept * load - 1.0).abs() < 0.03, "{kept} of {load}");
-            // Less than 10 ms of what comes.
-            assert!(longest / load < 20.0 * GROUP as f64, "{longest} of {load}");
+            // Less than 4 ms of what comes.
+            assert!(longest / load < 8.0 * GROUP as f64, "{longest} of {load}");
         }
     }
 
