@@ -37,7 +37,7 @@ use crate::io::OpenError;
 use crate::pki::{
     Consensus, EpochKeys, InvitationKey, KeyError, Node as ListedNode, NodeId, NodeKeys,
 };
-use crate::pool::{Strategy, StrategyError};
+use crate::pool::{self, Strategy, StrategyError};
 use crate::replay::{self, MemoryError};
 use crate::sphinx::Geometry;
 use crate::store::{self, StoreError};
@@ -383,6 +383,11 @@ impl Options {
     /// Bytes for the replay tables of all epochs in force.
     fn table_bytes(&self) -> u64 {
         self.replay().table_bytes().saturating_mul(EPOCHS_MAX as u64)
+    }
+
+    /// How an owner's pool is built where the mean delay is `delay_mean`.
+    fn pool(&self, delay_mean: Nanos) -> pool::Options {
+        pool::Options { packets_max: self.packets_max, delay_mean, strategy: self.strategy }
     }
 
     /// How an epoch's replay table is planned.

@@ -26,6 +26,8 @@ const SENDING: Nanos = Nanos(800);
 const GROUP: usize = 8;
 /// Packets that a worker hands over together.
 const CHUNK: usize = 32;
+/// Samples for which there is memory from the start: four seconds at the highest rate.
+const SAMPLES: usize = 1 << 21;
 /// Packets that fit into the ring.
 const PLACES: u32 = 1 << 16;
 /// A thread that does not look, or does not hand over, for longer was held up.
@@ -75,12 +77,12 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(rate: f64) -> Self {
+    fn new() -> Self {
         let options =
             Options { packets_max: 1 << 18, delay_mean: MEAN, strategy: Strategy::Poisson };
         Watched {
             pool: Pool::new(options, Rng::from_os()),
-            latenesses: Vec::with_capacity((1 << 20).max((2.0 * rate).round() as usize)),
+            latenesses: Vec::with_capacity(SAMPLES),
             looked: clock::now(),
         }
     }
@@ -140,7 +142,7 @@ fn spend(span: Nanos) {
 
 fn thread_with_both_roles(core: usize, rate: f64, span: Nanos) -> Vec<Nanos> {
     host::pin(core);
-    let (mut watched, mut arrivals) = (Watched::new(rate), Arrivals::new(rate));
+    let (mut watched, mut arrivals) = (Watched::new(), Arrivals::new(rate));
     let mut group = VecDeque::with_capacity(GROUP);
     let end = clock::now() + span;
     loop {
@@ -170,7 +172,7 @@ fn owner(cores: [usize; 2], rate: f64, span: Nanos) -> Vec<Nanos> {
             hand_over(producer, rate, &stop);
         });
         host::pin(cores[1]);
-        let latenesses = mix_and_send(consumer, rate, span);
+        let latenesses = mix_and_send(consumer, span);
         stop.store(true, Ordering::Relaxed);
         latenesses
     })
@@ -192,8 +194,8 @@ fn hand_over(mut producer: Producer<Message>, rate: f64, stop: &AtomicBool) {
     }
 }
 
-fn mix_and_send(mut consumer: Consumer<Message>, rate: f64, span: Nanos) -> Vec<Nanos> {
-    let mut watched = Watched::new(rate);
+fn mix_and_send(mut consumer: Consumer<Message>, span: Nanos) -> Vec<Nanos> {
+    let mut watched = Watched::new();
     let end = clock::now() + span;
     while clock::now() < end {
         let now = clock::now();

@@ -102,9 +102,7 @@ pub fn assemble<P: Port>(
     let commands = wakers.workers.iter().map(|waker| Inbox::new(RING_MESSAGES, waker.clone()));
     let commands: Vec<_> = commands.collect();
 
-    let delay_mean = consensus.parameters().delay_mean;
-    let (packets_max, strategy) = (options.packets_max, options.strategy);
-    let pool_options = pool::Options { packets_max, delay_mean, strategy };
+    let pool_options = options.pool(consensus.parameters().delay_mean);
     let link_public = identity.keys.link.public();
     let policer = || Policer::new(capacity.nodes, capacity.clients);
     let roles = Roles::of(ports.len());

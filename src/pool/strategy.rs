@@ -134,10 +134,12 @@ impl Fraction {
     /// The share nearest to `value`; none if that is not over 0 or is over 1.
     pub fn new(value: f64) -> Option<Self> {
         let millionths = (value * f64::from(MILLION)).round();
+        if !(1.0..=f64::from(MILLION)).contains(&millionths) {
+            return None;
+        }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
-        (1.0..=f64::from(MILLION))
-            .contains(&millionths)
-            .then(|| Fraction { millionths: millionths as u32 })
+        let millionths = millionths as u32;
+        Some(Fraction { millionths })
     }
 
     /// The share of `count`, rounded down.

@@ -328,7 +328,7 @@ fn entropy_bits(strategy: Strategy, seed: u8) -> (f64, f64) {
     const TARGETS: usize = 20_000;
     // Every eighth packet, after the pool has filled, and long before the end.
     let is_target =
-        |number: u64| number % 8 == 0 && (60_000..60_000 + 8 * 20_000).contains(&number);
+        |number: u64| number.is_multiple_of(8) && (60_000..60_000 + 8 * 20_000).contains(&number);
     let (mut seen, mut left) = (Vec::new(), Vec::with_capacity(TARGETS));
     run(strategy, 60_000 + 8 * 20_000 + 90_000, seed, |burst| {
         for (position, packet) in burst.packets.iter().enumerate() {
@@ -364,7 +364,7 @@ fn the_entropy_of_each_strategy_is_that_of_its_law() {
         (Strategy::Threshold { packets: 6250 }, 6250f64.log2(), 1e-9),
     ] {
         let (bits, p) = entropy_bits(strategy, 12);
-        println!("{strategy}: {bits:.3} bits, expected {expected:.3}, posteriors p = {p:.3}");
+        eprintln!("{strategy}: {bits:.3} bits, expected {expected:.3}, posteriors p = {p:.3}");
         assert!((bits - expected).abs() < slack, "{strategy}: {bits} bits, not {expected}");
         assert!(p > P_MIN, "{strategy}: posteriors p = {p}");
     }
