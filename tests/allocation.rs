@@ -39,6 +39,7 @@ use mixline::io::udp::UdpPort;
 use mixline::link::control::Item;
 use mixline::link::{self, Frame};
 use mixline::node;
+use mixline::replay::Plan;
 use mixline::route::delay_max;
 use mixline::sphinx::{self, Geometry, RouteHop};
 use mixline::worker::Counts;
@@ -63,7 +64,7 @@ fn options() -> node::Options {
         workers: 2,
         slots: 16_384,
         packets_max: 3072,
-        replay_packets_max: 400_000,
+        replay: Plan::Packets(400_000),
         clients_max: 64,
         ..node::Options::default()
     }
