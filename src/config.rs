@@ -13,6 +13,7 @@ mod mix;
 mod network;
 mod node;
 mod port;
+mod replay;
 mod values;
 
 pub use authority::AuthorityFile;

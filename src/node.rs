@@ -38,7 +38,7 @@ use crate::pki::{
     Consensus, EpochKeys, InvitationKey, KeyError, Node as ListedNode, NodeId, NodeKeys,
 };
 use crate::pool::{self, Strategy, StrategyError};
-use crate::replay::{self, MemoryError};
+use crate::replay::{self, MemoryError, Plan};
 use crate::sphinx::Geometry;
 use crate::store::{self, StoreError};
 use crate::worker::roles::Roles;
@@ -72,8 +72,8 @@ pub struct Options {
     pub packets_max: u32,
     /// Who decides when they leave.
     pub strategy: Strategy,
-    /// Packets that one epoch's replay table is planned for.
-    pub replay_packets_max: u64,
+    /// How large replay tables are.
+    pub replay: Plan,
     /// Neighbours that the node has room for, where the network may grow while it runs; there is
     /// always room for those of the start.
     pub neighbours_max: u32,
@@ -100,7 +100,7 @@ impl Default for Options {
             slots: 65_536,
             packets_max: 49_152,
             strategy: Strategy::Poisson,
-            replay_packets_max: 8_000_000,
+            replay: Plan::Packets(8_000_000),
             neighbours_max: 0,
             clients_max: 4096,
             unlisted: false,
@@ -213,8 +213,10 @@ pub enum NodeError {
     #[error(transparent)]
     Strategy(#[from] StrategyError),
     /// The machine has less memory than the node would take.
-    #[error("{plan}; this machine has {machine_mib} MiB: lower memory.slots or replay.packets_max")]
+    #[error("{plan}; this machine has {machine_mib} MiB: lower {key}")]
     MachineMemory {
+        /// What takes most of it.
+        key: &'static str,
         /// What the node would take.
         plan: String,
         /// What there is.
@@ -361,8 +363,8 @@ impl Options {
     ) -> Result<(), NodeError> {
         let tables = self.table_bytes();
         if let Some(machine) = host::memory_bytes().filter(|machine| tables > *machine) {
-            let plan = format!("{EPOCHS_MAX} replay tables {} MiB", tables >> 20);
-            return Err(NodeError::MachineMemory { plan, machine_mib: machine >> 20 });
+            let (plan, key) = (self.table_plan(), self.replay.key());
+            return Err(NodeError::MachineMemory { key, plan, machine_mib: machine >> 20 });
         }
         let addresses = &membership.addresses;
         if let Some(&announced) = addresses.first().filter(|known| !is_reached(listen, **known)) {
@@ -381,7 +383,7 @@ impl Options {
     }
 
     /// Bytes for the replay tables of all epochs in force.
-    fn table_bytes(&self) -> u64 {
+    pub fn table_bytes(&self) -> u64 {
         self.replay().table_bytes().saturating_mul(EPOCHS_MAX as u64)
     }
 
@@ -390,9 +392,20 @@ impl Options {
         pool::Options { packets_max: self.packets_max, delay_mean, strategy: self.strategy }
     }
 
-    /// How an epoch's replay table is planned.
+    /// What an epoch's replay table is built from.
     fn replay(&self) -> replay::Options {
-        replay::Options { packets_max: self.replay_packets_max }
+        self.replay.options()
+    }
+
+    /// The memory of the replay tables, term by term.
+    fn table_plan(&self) -> String {
+        let (one, all) = (self.replay().table_bytes(), self.table_bytes());
+        format!(
+            "replay tables {}, {:.1} MiB each, {EPOCHS_MAX} of them {:.0} MiB",
+            self.replay,
+            mebibytes(one),
+            mebibytes(all),
+        )
     }
 
     /// The memory that the node takes, term by term, for people.
@@ -400,22 +413,33 @@ impl Options {
     /// # Errors
     /// [`NodeError::MachineMemory`] when the machine has less.
     pub fn memory_plan(&self, geometry: Geometry) -> Result<String, NodeError> {
-        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let (packets, tables) = self.memory_bytes(geometry);
         let sum = packets.saturating_add(tables);
         let plan = format!(
-            "packet memory {:.0} MiB ({} slots), {EPOCHS_MAX} replay tables {:.0} MiB, {:.0} MiB \
-             in all",
+            "packet memory {:.0} MiB ({} slots); {}; {:.0} MiB in all",
             mebibytes(packets),
             self.slots,
-            mebibytes(tables),
+            self.table_plan(),
             mebibytes(sum),
         );
         match host::memory_bytes() {
             Some(machine) if sum > machine => {
-                Err(NodeError::MachineMemory { plan, machine_mib: machine >> 20 })
+                let key = if packets > tables { "memory.slots" } else { self.replay.key() };
+                Err(NodeError::MachineMemory { key, plan, machine_mib: machine >> 20 })
             }
             _ => Ok(plan),
         }
     }
+
+    /// That all replay tables fit where they are to lie.
+    ///
+    /// # Errors
+    /// [`MemoryError::NoRoom`] when there is less.
+    pub fn check_room(&self, custody: &Custody) -> Result<(), MemoryError> {
+        custody.memory().check_room(self.table_bytes())
+    }
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -10,6 +10,7 @@ mod fingerprints;
 mod header;
 mod map;
 mod memory;
+mod plan;
 
 use crate::crypto::random::Rng;
 use crate::crypto::x25519::Secret;
@@ -22,7 +23,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use zeroize::Zeroizing;
 
 pub use error::{Death, MemoryError};
-pub use memory::Memory;
+pub use memory::{Memory, Tier};
+pub use plan::{Options, Plan};
 
 /// Share of the lanes in use when as many packets have passed as the table was planned for:
 /// false positives are then 1e-4. A fuller table is worth a warning.
@@ -37,27 +39,6 @@ pub const FILL_CLOSED: f64 = 0.90;
 const OPEN: u64 = u64::from_le_bytes(*b"key open");
 /// Its table is full: it is never used again, nor after a restart.
 const CLOSED: u64 = u64::from_le_bytes(*b"key shut");
-
-/// What a table is built from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// How many packets the epoch may bring: the highest admitted rate times the time for which
-    /// the key is accepted. A packet costs 2.9 bytes.
-    pub packets_max: u64,
-}
-
-impl Options {
-    /// Bytes that a table takes.
-    pub fn table_bytes(self) -> u64 {
-        self.lanes() * 2
-    }
-
-    /// Lanes for all packets at the planned fill.
-    #[expect(clippy::cast_possible_truncation, reason = "a positive whole number")]
-    fn lanes(self) -> u64 {
-        (self.packets_max as f64 / FILL_PLANNED).ceil() as u64
-    }
-}
 
 /// What the filter says about a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

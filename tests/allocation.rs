@@ -41,6 +41,7 @@ use mixline::link::control::Item;
 use mixline::link::{self, Frame};
 use mixline::node;
 use mixline::pool::{self, Fraction, Pool, Strategy};
+use mixline::replay::Plan;
 use mixline::route::delay_max;
 use mixline::sphinx::{self, Geometry, RouteHop};
 use mixline::worker::Counts;
@@ -65,7 +66,7 @@ fn options() -> node::Options {
         workers: 2,
         slots: 16_384,
         packets_max: 3072,
-        replay_packets_max: 400_000,
+        replay: Plan::Packets(400_000),
         clients_max: 64,
         ..node::Options::default()
     }

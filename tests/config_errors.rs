@@ -9,6 +9,7 @@ use mixline::crypto::random::Rng;
 use mixline::node;
 use mixline::pki::{NodeId, Role};
 use mixline::pool::{Fraction, Strategy};
+use mixline::replay::Plan;
 use std::path::{Path, PathBuf};
 
 const NODE: &str = r#"[node]
@@ -374,12 +375,36 @@ fn exact_metrics_are_never_shown_to_other_machines() {
     assert!(fault.message.contains("lab"), "{}", fault.message);
 }
 
+/// A node of a network with epochs of 20 minutes.
+fn member(replay: &str) -> String {
+    let node = NODE.replace("listen", "name = \"mix-1\"\nrole = \"mix\"\nlisten");
+    format!("{node}[directory]\nauthorities = [\"http://127.0.0.1:7780\"]\n[replay]\n{replay}")
+}
+
 #[test]
 fn the_replay_tables_of_a_node_are_planned_and_placed() {
     let file = parse_node(NODE).unwrap();
-    assert_eq!((file.replay_folder, file.replay_packets_max), (None, 8_000_000));
+    assert_eq!((file.replay_folder, file.replay), (None, Plan::Packets(8_000_000)));
     let more = "[replay]\nfolder = \"/run/mixline\"\npackets_max = 5\n";
     let file = parse_node(&format!("{NODE}{more}")).unwrap();
     assert_eq!(file.replay_folder, Some(PathBuf::from("/run/mixline")));
-    assert_eq!(file.replay_packets_max, 5);
+    assert_eq!(file.replay, Plan::Packets(5));
+}
+
+#[test]
+fn a_member_plans_its_replay_tables_for_a_rate_over_two_epochs() {
+    let plan = |text: &str| parse_node(&member(text)).unwrap().replay;
+    assert_eq!(plan(""), Plan::Rate { per_second: 3400, window_s: 2400 });
+    let rate = plan("packets_per_second = 60000\n");
+    assert_eq!(rate, Plan::Rate { per_second: 60_000, window_s: 2400 });
+    assert_eq!(plan("packets_max = 5\n"), Plan::Packets(5));
+}
+
+#[test]
+fn a_rate_beside_a_number_or_without_epochs_is_refused_with_its_place() {
+    let refused = |text: &str| parse_node(text).unwrap_err().to_string();
+    let both = refused(&member("packets_max = 5\npackets_per_second = 7\n"));
+    assert!(both.contains("remove one of them"), "{both}");
+    let endless = refused(&format!("{NODE}[replay]\npackets_per_second = 7\n"));
+    assert!(endless.contains("use `replay.packets_max`"), "{endless}");
 }

@@ -22,3 +22,5 @@ mod race;
 mod ring;
 #[path = "replay/sync.rs"]
 mod sync;
+#[path = "replay/tiers.rs"]
+mod tiers;

@@ -70,6 +70,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "benches/peers/aws_lc.rs",
     "benches/peers/switches.rs",
     "benches/peers/ticks.rs",
+    "benches/replay/pages.rs",
     "src/crypto/aes_ctr/vaes.rs",
     "src/crypto/blake2b/avx512.rs",
     "src/crypto/chacha20/avx512.rs",

@@ -50,6 +50,7 @@ use mixline::link::keys::Obfuscation;
 use mixline::link::{Delivery, Frame};
 use mixline::node;
 use mixline::pki::SigningKey;
+use mixline::replay::Plan;
 
 /// Source addresses of clients: more than the gateway greets in a second without a retry.
 const CLIENTS: usize = 500;
@@ -135,7 +136,7 @@ impl Run {
         let options = node::Options {
             slots: 16_384,
             packets_max: 4096,
-            replay_packets_max: 100_000,
+            replay: Plan::Packets(100_000),
             clients_max: 512,
             ..node::Options::default()
         };

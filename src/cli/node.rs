@@ -14,7 +14,7 @@ use crate::clock::{self, UnixMicros};
 use crate::config::{LogLevel, NodeFile};
 use crate::crypto::tier::Tier;
 use crate::host::{self, Machine, privileges};
-use crate::node::{self, Custody, Faces, Identity, LoadError, Member, Stop};
+use crate::node::{self, Custody, Faces, Identity, LoadError, Member, NodeError, Stop};
 use crate::pki::{Invitation, KeyFolder, Role};
 
 #[derive(Debug, Args)]
@@ -118,7 +118,12 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         identity.consensus.epoch(),
         faces.address,
     );
-    tracing::info!("{}", identity.custody.memory());
+    let memory = identity.custody.memory();
+    tracing::info!("{memory}");
+    if let Some(remedy) = memory.remedy(options.table_bytes()) {
+        tracing::info!("{remedy}");
+    }
+    options.check_room(&identity.custody).map_err(NodeError::from)?;
     tracing::info!("{}", Machine::look(Tier::chosen().name().as_str()));
     let totals = node::run(&identity, &options, &faces, member, &stop)?;
     tracing::info!("stopped");
@@ -152,10 +157,14 @@ pub(super) fn check(arguments: &FileArgument) -> Result<(), Failure> {
     options.check_lab(&identity.consensus)?;
     identity.check_address(file.listen[0])?;
     let listed = identity.listed()?;
-    let memory = options.memory_plan(identity.consensus.geometry())?;
+    let plan = options.memory_plan(identity.consensus.geometry())?;
+    options.check_room(&identity.custody).map_err(NodeError::from)?;
+    let memory = identity.custody.memory();
+    let remedy = memory.remedy(options.table_bytes());
+    let remedy = remedy.map(|remedy| format!("{remedy}\n")).unwrap_or_default();
     print(&format!(
-        "{} {} of network {}: configuration, keys and consensus of epoch {} fit\n{memory}\n\
-         mixing by {}\n",
+        "{} {} of network {}: configuration, keys and consensus of epoch {} fit\n{plan}\n{memory}\n\
+         {remedy}mixing by {}\n",
         listed.role(),
         listed.name(),
         identity.consensus.network(),

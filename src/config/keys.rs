@@ -148,9 +148,12 @@ pub const NODE_KEYS: &[Key] = &[
     key("replay", "folder", "\"/run/mixline\"")
         .by_default("below $RUNTIME_DIRECTORY, /run/mixline or /dev/shm")
         .means("Folder on a tmpfs for mix keys and replay tables, which must end with the power."),
+    key("replay", "packets_per_second", "3400")
+        .by_default("3400; only with authorities")
+        .means("Highest rate: tables are for it, for two epochs, 2.9 bytes a packet, 3 tables."),
     key("replay", "packets_max", "8000000")
-        .by_default("8000000")
-        .means("Packets of one epoch; each takes 2.9 bytes, in up to 3 tables at a time."),
+        .by_default("by the rate; without authorities 8000000")
+        .means("Packets of one epoch, where they are not said by a rate."),
     key("metrics", "detail", "\"private\"")
         .by_default("\"private\"")
         .means("\"lab\" counts exactly and prints totals; only on loopback or in 198.18.0.0/15."),

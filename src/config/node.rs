@@ -3,11 +3,13 @@
 use super::error::Source;
 use super::mix::MixText;
 use super::port::{PortOptions, PortText};
+use super::replay::ReplayText;
 use super::values::{self, Count, Prefix};
 use super::{ConfigError, authority, directory, read};
 use crate::directory::AuthorityAddress;
 use crate::pki::{Epochs, Role, is_name};
 use crate::pool::Strategy;
+use crate::replay::Plan;
 use crate::store;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
@@ -21,10 +23,6 @@ const SLOTS_MIN: usize = 1024;
 pub(super) const SLOTS_MAX: usize = 1 << 26;
 /// Slots of a node that says nothing: about 90 MB at the default geometry.
 const SLOTS_DEFAULT: usize = 1 << 16;
-/// Most packets of an epoch: ten hours at ten million a second.
-const REPLAY_PACKETS_MAX: usize = 360_000_000_000;
-/// Packets of an epoch where nothing is said: 23 MB, 90 minutes at 1 500 a second.
-const REPLAY_PACKETS_DEFAULT: usize = 8_000_000;
 /// Most workers: more cores than any machine gives one node.
 const WORKERS_MAX: usize = 1024;
 /// Most addresses that a node serves; a descriptor has room for more.
@@ -66,8 +64,8 @@ pub struct NodeFile {
     pub gateway: GatewayOptions,
     /// The folder of mix keys and replay tables, if it is named.
     pub replay_folder: Option<PathBuf>,
-    /// Packets that one epoch may bring.
-    pub replay_packets_max: u64,
+    /// How large replay tables are.
+    pub replay: Plan,
     /// How exactly the node says what it counted.
     pub detail: Detail,
     /// Where it says so, if anywhere.
@@ -93,8 +91,11 @@ impl NodeFile {
         let source = Source { path, text };
         let Text { node, directory, workers, port, memory, mix, gateway, replay, metrics, log } =
             source.parse()?;
+        let membership = membership(&node, &directory, source)?;
+        let epochs = membership.as_ref().map(|membership| membership.epochs);
         Ok(NodeFile {
-            membership: membership(&node, &directory, source)?,
+            replay: replay.plan(epochs, source)?,
+            membership,
             network: source.beside(&node.network),
             consensus: source.beside(&node.consensus),
             keys: source.beside(&node.keys),
@@ -106,7 +107,6 @@ impl NodeFile {
             strategy: mix.strategy(source)?,
             gateway: gateway.check(source),
             replay_folder: replay.folder.map(|folder| source.beside(&folder)),
-            replay_packets_max: replay.packets_max.0 as u64,
             detail: metrics.detail,
             metrics: metrics_listener(&metrics, source)?,
             log: log.level,
@@ -313,20 +313,6 @@ impl GatewayText {
             },
             unlisted: self.unlisted,
         }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ReplayText {
-    #[serde(deserialize_with = "values::some_path")]
-    folder: Option<PathBuf>,
-    packets_max: Count<1, REPLAY_PACKETS_MAX>,
-}
-
-impl Default for ReplayText {
-    fn default() -> Self {
-        ReplayText { folder: None, packets_max: Count(REPLAY_PACKETS_DEFAULT) }
     }
 }
 

@@ -83,7 +83,7 @@ impl FillWatch {
 
 fn say(level: Level, epoch: u64, fill: f64) {
     let percent = 100.0 * fill;
-    let remedy = "raise replay.packets_max for the next epoch";
+    let remedy = "raise replay.packets_per_second (or packets_max) for the next epoch";
     match level {
         Level::Planned => {}
         Level::Warning => {

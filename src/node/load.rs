@@ -144,7 +144,7 @@ impl Options {
             slots: share(file.slots + slots_in_flight(roles)),
             packets_max: share((file.packets_max / roles.owners().len()).max(1)),
             strategy: file.strategy,
-            replay_packets_max: file.replay_packets_max,
+            replay: file.replay,
             unlisted: file.gateway.unlisted,
             mailboxes: file.gateway.store.clone(),
             mailbox_folder: Some(file.gateway.folder.clone()),

@@ -1,10 +1,11 @@
 //! A node as a member of its network: it registers, fetches, rotates its keys, and says what to
 //! follow.
 //!
-//! All of it happens on a thread of its own, so that neither a slow authority nor the making of
-//! a replay filter ever holds up the control thread.
+//! All of it happens on a thread of its own, so that a slow authority never holds up the control
+//! thread; replay tables are made on further ones, so that they hold up nothing here.
 
 mod join;
+mod making;
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -33,6 +34,7 @@ use crate::pki::{
 use crate::replay::EpochKey;
 
 pub use join::JoinError;
+use making::Making;
 
 /// The longest sleep: the wall clock may be set meanwhile.
 const SLEEP_MAX: Nanos = Nanos::from_secs(10);
@@ -69,6 +71,8 @@ pub struct Member {
     /// What was said last, and for which epochs replay filters were made.
     told: Option<Stand>,
     filtered: Vec<u64>,
+    /// The replay table that is being made just now.
+    making: Option<Making>,
     faults: Faults,
     options: Options,
     rng: Rng,
@@ -106,6 +110,7 @@ impl Member {
             before: None,
             told: None,
             filtered: Vec::new(),
+            making: None,
             faults: Faults::default(),
             options: options.clone(),
             rng,
@@ -165,7 +170,10 @@ impl Member {
             .min(self.register_in(now, wall))
             .min(self.directory.fetch_in(now, wall))
             .min(SLEEP_MAX);
-        tokio::time::sleep(span.as_duration()).await;
+        tokio::select! {
+            () = tokio::time::sleep(span.as_duration()) => {}
+            () = table_made(&mut self.making) => {}
+        }
     }
 
     /// Enters the epoch of `wall`: chooses what to follow, makes and erases keys.
@@ -255,7 +263,7 @@ impl Member {
     /// replay table holds up nothing else: it follows when there is one.
     fn update(&mut self, wall: UnixMicros) -> Option<Update> {
         let consensus = self.followed.clone()?;
-        let fresh = self.take_fresh();
+        let fresh = self.take_fresh().into_iter().collect();
         let invitation = self.invitation();
         let stand = Stand {
             current: consensus.epoch(),
@@ -288,29 +296,52 @@ impl Member {
         }
     }
 
-    /// Takes the keys of epochs that are newly in force into memory, each with its table, as far
-    /// as there is memory; the rest is tried again with the next update.
-    fn take_fresh(&mut self) -> Vec<(u64, Arc<EpochKey>)> {
+    /// The keys of epochs newly in force that have been taken into memory, each with its table,
+    /// since this was asked last. One is made at a time; where there is no memory for it, it is
+    /// tried again with the next update.
+    fn take_fresh(&mut self) -> Option<(u64, Arc<EpochKey>)> {
         let in_force = self.rotation.keys();
         self.filtered.retain(|epoch| in_force.iter().any(|keys| keys.epoch == *epoch));
-        let mut fresh = Vec::new();
-        let mut failure = None;
-        for keys in in_force.iter().filter(|keys| !self.filtered.contains(&keys.epoch)) {
-            match self.custody.take(keys, self.options.replay(), &mut self.rng) {
-                Ok(key) => fresh.push((keys.epoch, Arc::new(key))),
-                Err(error) => failure = Some((keys.epoch, error)),
+        let Some(making) = self.making.take() else {
+            self.make_next_table();
+            return None;
+        };
+        let epoch = making.epoch();
+        let made = match making.finish() {
+            Ok(made) => made,
+            Err(making) => {
+                self.making = Some(making);
+                return None;
             }
-        }
-        self.filtered.extend(fresh.iter().map(|(epoch, _)| *epoch));
-        self.filtered.sort_unstable();
-        match failure {
-            None => drop(self.faults.end(Fault::ReplayTable)),
-            Some((epoch, error)) => {
-                let what = format!("no packets of epoch {epoch} are taken for now: {error}");
+        };
+        let is_in_force = self.rotation.keys().iter().any(|keys| keys.epoch == epoch);
+        match made {
+            Some(Ok(key)) if is_in_force => {
+                self.faults.end(Fault::ReplayTable);
+                self.filtered.push(epoch);
+                self.filtered.sort_unstable();
+                self.make_next_table();
+                return Some((epoch, Arc::new(key)));
+            }
+            Some(Ok(_)) => self.make_next_table(),
+            failed => {
+                let why = failed.and_then(Result::err).map(|error| error.to_string());
+                let why = why.unwrap_or_else(|| "the system gives no thread".to_owned());
+                let what = format!("no packets of epoch {epoch} are taken for now: {why}");
                 self.faults.warn(Fault::ReplayTable, &what);
             }
         }
-        fresh
+        None
+    }
+
+    /// Begins to make the table of the first key in force that has none.
+    fn make_next_table(&mut self) {
+        let mut in_force = self.rotation.keys().iter();
+        if let Some(keys) = in_force.find(|keys| !self.filtered.contains(&keys.epoch)) {
+            let (custody, rng) = (self.custody.clone(), self.rng.fork());
+            let table = self.options.replay.options();
+            self.making = Some(Making::start(custody, keys.clone(), table, rng));
+        }
     }
 
     /// The neighbours by all consensuses that count: the newest first, so that a node that has
@@ -331,6 +362,14 @@ impl Member {
             }
         }
         peers
+    }
+}
+
+/// Waits for the table that is being made, or for ever.
+async fn table_made(making: &mut Option<Making>) {
+    match making {
+        Some(making) => making.wait().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -73,6 +73,12 @@ impl Epochs {
         UnixMicros::from_secs(self.start(epoch).as_secs().saturating_sub(self.length_s / 4))
     }
 
+    /// How long packets of one key may come: from the beginning of its epoch until its consensus
+    /// is no longer valid, which is one more epoch in which the next key takes its place.
+    pub fn accept_window(self) -> Nanos {
+        Nanos::from_secs(2 * self.length_s)
+    }
+
     /// The first moment at which the consensus of `epoch` is no longer valid: its keys are
     /// erased then.
     pub fn valid_until(self, epoch: u64) -> UnixMicros {
@@ -93,6 +99,7 @@ mod tests {
         assert_eq!(epochs.at(UnixMicros(start.0 - 1)), 99);
         assert_eq!(epochs.publication(100), UnixMicros::from_secs(1596));
         assert_eq!(epochs.valid_until(100), epochs.start(102));
+        assert_eq!(start.until(epochs.valid_until(100)), epochs.accept_window());
     }
 
     #[test]

@@ -21,8 +21,9 @@ pub enum MemoryError {
     InUse(PathBuf),
     /// There is not enough memory.
     #[error(
-        "no memory for a replay table of {bytes} bytes in {place}: lower \
-        replay.packets_max, or give the tmpfs more (mount -o remount,size=...)"
+        "no memory for {bytes} bytes of replay tables in {place}: lower \
+        replay.packets_per_second (or packets_max), or give the tmpfs more (mount -o \
+        remount,size=...)"
     )]
     NoRoom {
         /// Where.

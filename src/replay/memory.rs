@@ -11,7 +11,7 @@ use super::map::Map;
 use super::{CLOSED, Death, EpochKey, MemoryError, OPEN, Options, Table};
 use crate::crypto::random::Rng;
 use crate::crypto::x25519::Secret;
-use crate::host::mounts::Mount;
+use crate::host::mounts::{self, Mount};
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -25,36 +25,70 @@ const SERVICE_FOLDER: &str = "/run/mixline";
 /// Where everybody has memory.
 const SHARED_FOLDER: &str = "/dev/shm";
 
+/// How well keys and tables are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// A tmpfs that was mounted for them: huge pages, never swapped out.
+    Own,
+    /// A tmpfs as there is one on every machine.
+    Plain {
+        /// Whether its files have huge pages: without, an insertion takes twice as long.
+        huge: bool,
+        /// Whether it may be swapped out: keys then lie on a disk.
+        swaps: bool,
+    },
+    /// The process's own memory: a restart ends the keys.
+    Process,
+}
+
+impl Tier {
+    fn of(mount: &Mount) -> Self {
+        let huge = ["huge=always", "huge=within_size", "huge=advise"];
+        let huge = huge.iter().any(|option| mount.has(option));
+        // What lies on a ramfs is never swapped out.
+        match mount.has("noswap") || mount.kind == "ramfs" {
+            true if huge => Tier::Own,
+            is_kept => Tier::Plain { huge, swaps: !is_kept },
+        }
+    }
+}
+
 /// Where the keys and tables of one node lie.
 #[derive(Debug)]
 pub struct Memory {
     /// None: the process's own memory.
     folder: Option<PathBuf>,
+    tier: Tier,
     /// Held while this process may change the folder's files.
     lock: Mutex<Option<File>>,
 }
 
 impl fmt::Display for Memory {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.folder {
-            Some(folder) => write!(
-                out,
-                "mix keys and replay tables in {} (shared memory): they outlive this process \
-                 and not the power",
-                folder.display()
-            ),
-            None => out.write_str(
-                "mix keys and replay tables in this process's memory, because there is no tmpfs \
-                 to be used: a restart ends them, and needs the keys of a new epoch",
-            ),
-        }
+        out.write_str("mix keys and replay tables in ")?;
+        let Some(folder) = &self.folder else {
+            return out.write_str(
+                "this process's memory, because there is no tmpfs to be used: a restart ends \
+                 them, and needs the keys of a new epoch",
+            );
+        };
+        let kind = match self.tier {
+            Tier::Own => "a tmpfs of its own, on huge pages and never swapped out",
+            Tier::Plain { huge: false, swaps: true } => {
+                "a plain tmpfs, on small pages and not kept from being swapped out"
+            }
+            Tier::Plain { huge: true, .. } => "a tmpfs not kept from being swapped out",
+            Tier::Plain { .. } | Tier::Process => "a tmpfs on small pages",
+        };
+        let folder = folder.display();
+        write!(out, "{folder} ({kind}): they outlive this process and not the power")
     }
 }
 
 impl Memory {
     /// The process's own memory.
     pub fn anonymous() -> Self {
-        Memory { folder: None, lock: Mutex::default() }
+        Memory { folder: None, tier: Tier::Process, lock: Mutex::default() }
     }
 
     /// Memory in `folder`, which is made when it is first needed.
@@ -62,11 +96,12 @@ impl Memory {
     /// # Errors
     /// When it is on a disk, or open to others.
     pub fn in_folder(folder: &Path) -> Result<Self, MemoryError> {
-        if !is_in_memory(folder)? {
+        let Some(mount) = mount_in_memory(folder)? else {
             return Err(MemoryError::OnDisk(folder.to_path_buf()));
-        }
+        };
         check_owner(folder)?;
-        Ok(Memory { folder: Some(folder.to_path_buf()), lock: Mutex::default() })
+        let folder = Some(folder.to_path_buf());
+        Ok(Memory { folder, tier: Tier::of(&mount), lock: Mutex::default() })
     }
 
     /// The best place for the node `name`, where its operator names none: below
@@ -80,11 +115,51 @@ impl Memory {
         let service = service.iter().flat_map(std::env::split_paths);
         let places = service.chain([SERVICE_FOLDER.into(), SHARED_FOLDER.into()]);
         for place in places.filter(|place: &PathBuf| place.is_dir()) {
-            if is_in_memory(&place)? && is_writable(&place) {
+            if mount_in_memory(&place)?.is_some() && is_writable(&place) {
                 return Self::in_folder(&place.join(format!("mixline-{name}")));
             }
         }
         Ok(Self::anonymous())
+    }
+
+    /// How well they are kept.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// What an operator can do to have them kept better, with room for `bytes`; nothing where
+    /// that is so.
+    pub fn remedy(&self, bytes: u64) -> Option<String> {
+        if self.tier == Tier::Own {
+            return None;
+        }
+        // Beside tables in force, those of an epoch that is over and one that comes (rotation).
+        let mebibytes = (bytes / 3 * 5 >> 20) + 2;
+        let options = format!("noswap,huge=advise,mode=0700,size={mebibytes}m");
+        Some(format!(
+            "for a tmpfs of its own: mount -t tmpfs -o {options} mixline {SERVICE_FOLDER} as root, \
+             or in /etc/fstab: mixline {SERVICE_FOLDER} tmpfs {options} 0 0; and its folder to the \
+             node's user"
+        ))
+    }
+
+    /// That tables of `bytes` in all fit here beside what is others'.
+    ///
+    /// # Errors
+    /// [`MemoryError::NoRoom`] when they do not; others when the folder cannot be read.
+    pub fn check_room(&self, bytes: u64) -> Result<(), MemoryError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let existing = nearest(folder);
+        let failed = |source| MemoryError::io(existing, source);
+        let mut room = mounts::available_bytes(existing).map_err(failed)?;
+        for epoch in self.epochs()? {
+            let own = folder.join(format!("epoch-{epoch}"));
+            room = room.saturating_add(fs::metadata(own).map_or(0, |own| own.len()));
+        }
+        match room < bytes {
+            true => Err(MemoryError::NoRoom { place: folder.display().to_string(), bytes }),
+            false => Ok(()),
+        }
     }
 
     /// Whether keys and tables are still there when the process is started again.
@@ -205,11 +280,16 @@ fn epoch_of(name: &OsStr) -> Option<u64> {
     name.to_str()?.strip_prefix("epoch-")?.parse().ok()
 }
 
-/// Whether the folder, or the nearest above it that exists, lies in memory.
-fn is_in_memory(folder: &Path) -> Result<bool, MemoryError> {
-    let existing = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+/// The folder, or the nearest above it that is there.
+fn nearest(folder: &Path) -> &Path {
+    folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
+}
+
+/// The mount in which the folder lies, or is going to lie, if that is in memory.
+fn mount_in_memory(folder: &Path) -> Result<Option<Mount>, MemoryError> {
+    let existing = nearest(folder);
     let mount = Mount::of(existing).map_err(|source| MemoryError::io(existing, source))?;
-    Ok(mount.is_some_and(|mount| mount.is_in_memory()))
+    Ok(mount.filter(Mount::is_in_memory))
 }
 
 /// Whether `path` still names what was opened as `file`.

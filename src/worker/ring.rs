@@ -57,6 +57,8 @@ pub struct Producer<T> {
     shared: Arc<Shared<T>>,
     /// Behind the last message that is staged.
     staged: u32,
+    /// Behind the last one that is published.
+    published: u32,
     /// What the consumer's index was when last looked at.
     head: u32,
 }
@@ -66,6 +68,8 @@ pub struct Consumer<T> {
     shared: Arc<Shared<T>>,
     /// The next message.
     next: u32,
+    /// The first message whose place is not given back.
+    given_back: u32,
     /// What the producer's index was when last looked at.
     tail: u32,
 }
@@ -81,8 +85,8 @@ pub fn ring<T>(capacity: u32) -> (Producer<T>, Consumer<T>) {
         head: CachePadded::new(AtomicU32::new(0)),
         tail: CachePadded::new(AtomicU32::new(0)),
     });
-    let consumer = Consumer { shared: shared.clone(), next: 0, tail: 0 };
-    (Producer { shared, staged: 0, head: 0 }, consumer)
+    let consumer = Consumer { shared: shared.clone(), next: 0, given_back: 0, tail: 0 };
+    (Producer { shared, staged: 0, published: 0, head: 0 }, consumer)
 }
 
 impl<T> Producer<T> {
@@ -119,8 +123,9 @@ impl<T> Producer<T> {
     /// Hands over what was staged since the last call; returns whether that was anything.
     #[inline]
     pub fn publish(&mut self) -> bool {
-        let is_new = self.shared.tail.load(Ordering::Relaxed) != self.staged;
+        let is_new = self.published != self.staged;
         if is_new {
+            self.published = self.staged;
             self.shared.tail.store(self.staged, Ordering::Release);
         }
         is_new
@@ -148,7 +153,8 @@ impl<T> Consumer<T> {
     /// Gives the places of what was taken back to the producer.
     #[inline]
     pub fn give_back(&mut self) {
-        if self.shared.head.load(Ordering::Relaxed) != self.next {
+        if self.given_back != self.next {
+            self.given_back = self.next;
             self.shared.head.store(self.next, Ordering::Release);
         }
     }

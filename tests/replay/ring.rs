@@ -1,7 +1,7 @@
 //! The ring from one thread to one other: a model over the lines of `src/worker/ring.rs`, and the
 //! ring itself.
 
-#[expect(dead_code, reason = "the library needs more of it than its model")]
+#[expect(dead_code, unreachable_pub, reason = "the library needs more of it than its model")]
 #[path = "../../src/worker/ring.rs"]
 mod product;
 

@@ -10,6 +10,7 @@ use mixline::io::memory::{Conditions, MemoryPort, Network};
 use mixline::io::wake;
 use mixline::node::{self, Node, Start, Wakers, assemble};
 use mixline::pki::{Consensus, MailboxKeys};
+use mixline::replay::Plan;
 use mixline::worker::roles::Roles;
 
 use crate::testnet::{self, Shape, WALL};
@@ -56,7 +57,7 @@ impl Simulation {
             slots: 24_576,
             packets_max: 2048 / pools,
             strategy: shape.strategy,
-            replay_packets_max: 100_000,
+            replay: Plan::Packets(100_000),
             clients_max: 16,
             ..node::Options::default()
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Control;
 use crate::clock::Nanos;
 use crate::crypto::kem;
+use crate::host;
 use crate::link::Peer;
 use crate::node::assemble::client_gap;
 use crate::pki::{Consensus, Parameters};
@@ -83,10 +84,19 @@ impl Control {
         self.degraded
     }
 
-    /// Drops tables that no worker reads any more. Their replay filters are large: a worker that
-    /// was the last to let go of them would stand still for it.
+    /// Drops tables that no worker reads any more. Their replay filters are large: whoever is the
+    /// last to let go of one stands still for it, so that is a thread for nothing else.
     pub(super) fn drop_retired_tables(&mut self) {
-        self.retired.retain(|tables| Arc::strong_count(tables) > 1);
+        let is_over = |tables: &mut Arc<Tables>| Arc::strong_count(tables) == 1;
+        let over: Vec<_> = self.retired.extract_if(.., is_over).collect();
+        if !over.is_empty() {
+            let clear = move || {
+                host::yield_to_all();
+                drop(over);
+            };
+            // Without a thread, they are dropped here.
+            drop(std::thread::Builder::new().name("clearing".into()).spawn(clear));
+        }
     }
 
     fn use_tables(&mut self, tables: Arc<Tables>) {

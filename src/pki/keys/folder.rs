@@ -42,7 +42,7 @@ impl NodeKeys {
 }
 
 /// The keys of a node for one epoch, erased together when it is over.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EpochKeys {
     /// The epoch.
     pub epoch: u64,
