@@ -1,6 +1,6 @@
 # `make test` and `make demo` are each enough on a fresh Debian 12 with rustup.
 
-.PHONY: test soak demo demo-xdp audit bench bench-io figures constant-time fuzz needs
+.PHONY: test soak demo demo-xdp audit bench bench-io bench-pool figures constant-time fuzz needs
 .NOTPARALLEL:
 
 # rustup's place, for a shell that was opened before it was installed.
@@ -61,6 +61,10 @@ bench: needs
 bench-io: PACKAGES += iproute2 ethtool
 bench-io: needs
 	@cargo bench --locked --quiet --bench io -- $(BENCH)
+
+# What it costs to mix a packet and to hand it over, and how late it leaves: docs/mixing.md.
+bench-pool: needs
+	@cargo bench --locked --quiet --bench pool -- $(BENCH)
 
 # Whether the time of a kernel tells its secrets: ten million samples of each, about half an hour.
 # What is measured, as in `make constant-time KERNELS="x25519 --samples 1000000"`.

@@ -37,7 +37,7 @@ use stalls::Stalls;
 use tables::Tables;
 
 pub use egress::Egress;
-pub use ingress::{Ingress, Ways};
+pub use ingress::{Ingress, WAITING_MAX, Ways};
 
 /// Datagrams of a port's batch.
 pub const BATCH: usize = io::BATCH;
@@ -174,6 +174,7 @@ impl<P: Port> Worker<P> {
             slots.give(slot);
         };
         if let Some(ingress) = ingress {
+            ingress.waiting.drain(..).for_each(&mut discard);
             ingress.spills.pop_each(usize::MAX, &mut discard);
         }
         if let Some(egress) = egress {

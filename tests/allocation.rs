@@ -35,15 +35,18 @@ use packets::Builder;
 
 use mixline::clock::Nanos;
 use mixline::crypto::aead;
+use mixline::crypto::random::Rng;
 use mixline::io::udp::UdpPort;
 use mixline::link::control::Item;
 use mixline::link::{self, Frame};
 use mixline::node;
+use mixline::pool::{self, Fraction, Pool, Strategy};
 use mixline::route::delay_max;
 use mixline::sphinx::{self, Geometry, RouteHop};
 use mixline::worker::Counts;
 use mixline::worker::drops::{Reason, Refusal};
 use mixline::worker::rings::Command;
+use mixline::worker::roles::Roles;
 
 /// More than this many packets must be forwarded.
 const PACKETS: u64 = 100_000;
@@ -263,7 +266,16 @@ fn what_rust_and_c_ask_of_the_heap_is_counted_while_a_thread_is_armed() {
 
 #[test]
 fn a_hundred_thousand_packets_are_forwarded_without_the_heap() {
-    let mut bench = Bench::new(&options());
+    forward(2);
+}
+
+#[test]
+fn workers_and_owners_that_are_apart_do_not_use_the_heap_either() {
+    forward(4);
+}
+
+fn forward(workers: usize) {
+    let mut bench = Bench::new(&node::Options { workers, ..options() });
     let before = bench.sent();
     let mut builder = Builder::new(&mut bench.net);
     let old: Vec<_> = (0..CLIENTS)
@@ -292,7 +304,8 @@ fn a_hundred_thousand_packets_are_forwarded_without_the_heap() {
     eprintln!("{sent} packets forwarded in {turns} turns: {:?}", bench.calls);
     assert!(sent > PACKETS, "only {sent} packets were forwarded");
     assert_eq!(bench.neighbour.packets, bench.sent(), "what was sent has arrived");
-    assert!(bench.net.gateway.workers.iter().all(|worker| worker.counts().packets_in.value() > 0));
+    let mut receivers = bench.net.gateway.workers.iter().take(Roles::of(workers).workers());
+    assert!(receivers.all(|worker| worker.counts().packets_in.value() > 0));
     assert!(bench.sum(|counts| counts.dummies_in.value()) > 100);
     assert!(bench.sum(|counts| counts.frames_out.value()) > 100);
     assert!(bench.sum(|counts| counts.delivered.value()) > 100);
@@ -392,4 +405,34 @@ fn sessions_come_are_renewed_and_go_without_new_memory_in_a_worker() {
     bench.assert_dropped(&[link::Refusal::RateLimited.into()]);
     eprintln!("sessions installed and erased: {:?}", bench.calls);
     assert_eq!(bench.calls.allocations, 0);
+}
+
+#[test]
+fn a_pool_of_any_strategy_takes_all_its_memory_when_it_is_built() {
+    let fraction = Fraction::new(0.1).expect("a share");
+    let interval = Nanos::from_millis(2);
+    for strategy in [
+        Strategy::Poisson,
+        Strategy::TimedDynamic { interval, fraction, packets_min: 100 },
+        Strategy::Threshold { packets: 700 },
+    ] {
+        let options = pool::Options { packets_max: 1000, delay_mean: DELAY_MEAN, strategy };
+        let mut pool = Pool::new(options, Rng::from_seed([9; 32]));
+        let mut chance = Rng::from_seed([8; 32]);
+        let (mut calls, mut evicted, mut left) = (NOTHING, 0, 0);
+        allocator::count(&mut calls, || {
+            for item in 0..50_000u64 {
+                let now = Nanos(item * 10_000);
+                let due = now + chance.exponential(DELAY_MEAN);
+                evicted += u32::from(pool.insert(due, item, now).is_err());
+                let _ = pool.accompany(item, now);
+                if chance.below(600) == 0 {
+                    left += pool.release(now, drop);
+                }
+            }
+            left += pool.drain(drop);
+        });
+        assert_eq!(calls, NOTHING, "{strategy}");
+        assert!(evicted > 0 && left > 10_000, "{strategy}: {evicted} evicted, {left} left");
+    }
 }

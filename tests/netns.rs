@@ -73,8 +73,13 @@ const CASES: &[Case] = &[
     case("xdp generic", PortMode::XdpGeneric, 1, 1),
     case("xdp generic", PortMode::XdpGeneric, 2, 2),
     case("xdp generic", PortMode::XdpGeneric, 4, 2),
+    // Three workers and an owner: it sends from sockets and rings that they receive by.
+    case("xdp native copy", PortMode::Xdp, 1, 4),
+    case("xdp generic", PortMode::XdpGeneric, 2, 4),
     case("uring", PortMode::Uring, 2, 2),
+    case("uring", PortMode::Uring, 2, 4),
     case("udp", PortMode::Udp, 2, 2),
+    case("udp", PortMode::Udp, 2, 4),
 ];
 
 /// Packets that are not to be forwarded.

@@ -16,6 +16,7 @@ use mixline::crypto::random::Rng;
 use mixline::io::memory::Conditions;
 use mixline::link::Frame;
 use mixline::pki::{Rate, Rates};
+use mixline::pool::{Fraction, Strategy};
 use mixline::route::{self, Recipient};
 use mixline::sphinx::{Geometry, Refusal};
 use mixline::worker::drops::Reason;
@@ -101,7 +102,7 @@ fn every_packet_is_delivered_or_in_one_drop_counter() {
         delay_max: Nanos::from_millis(30),
         ..Conditions::default()
     };
-    for workers in [1, 2] {
+    for workers in [1, 2, 4] {
         let mut simulation = connected(conditions, workers, 2);
         let received = exchange(&mut simulation, 300);
         let account = account(&simulation);
@@ -237,6 +238,28 @@ fn after_the_network_was_cut_letters_arrive_again() {
     assert!(simulation.nodes.iter().all(|node| node.control.links_up() == 4));
     assert!(simulation.clients.iter().all(|client| client.is_ready()));
     assert_eq!(exchange(&mut simulation, 5).len(), 5);
+}
+
+#[test]
+fn messages_go_through_mixes_of_other_strategies_and_links_live_on_without_traffic() {
+    let fraction = Fraction::new(0.1).unwrap();
+    let interval = Nanos::from_millis(10);
+    let timed = Strategy::TimedDynamic { interval, fraction, packets_min: 5 };
+    for (strategy, seed) in [(timed, 10), (Strategy::Threshold { packets: 40 }, 11)] {
+        let silence = Rate { milli: 0 };
+        let rates = Rates { mix_loop: silence, gateway_loop: silence, ..Rates::default() };
+        let shape = Shape { messages_per_second: 20, rates, strategy, ..Shape::default() };
+        let mut simulation = Simulation::new(&shape, Conditions::default(), 2, seed);
+        assert!(simulation.run_until(Nanos::from_secs(5), Simulation::all_up), "{strategy}");
+        for _ in 0..60 {
+            simulation.run(simulation.now + Nanos::from_millis(500));
+            assert!(simulation.all_up(), "{strategy}: a link is down at {:?}", simulation.now);
+        }
+        let Account { packets_in, packets_own, .. } = account(&simulation);
+        assert_eq!(packets_in + packets_own, 0, "only dummies have crossed the links");
+        simulation.connect();
+        assert_eq!(exchange(&mut simulation, 20).len(), 20, "{strategy}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What it costs that a packet changes core: from one thread to another, in chunks of 32.
 
-use crate::Measurement;
+use crate::{Figure, Measurement};
 use crossbeam_queue::ArrayQueue;
 use mixline::clock::{self, Nanos};
 use mixline::host;
@@ -20,25 +20,23 @@ const PLACES: u32 = 4096;
 type Message = (Nanos, u64);
 
 pub(crate) fn measurements(cores: [usize; 2]) -> [Measurement; 2] {
-    [
-        Measurement::new("handoff", move |seconds| {
-            vec![("handoff".to_owned(), fastest(seconds, || through_ring(cores)), "ns")]
-        }),
-        Measurement::new("handoff_array_queue", move |seconds| {
-            let ns = fastest(seconds, || through_queue(cores));
-            vec![("handoff_array_queue".to_owned(), ns, "ns")]
-        }),
-    ]
+    let measurement = |name: &'static str, round: fn([usize; 2]) -> Nanos| {
+        Measurement::new(name, move |seconds| figures(name, seconds, || round(cores)))
+    };
+    [measurement("handoff", through_ring), measurement("handoff_array_queue", through_queue)]
 }
 
-/// The shortest of the rounds that fit into so many seconds, in ns a message.
-fn fastest(seconds: u64, mut round: impl FnMut() -> Nanos) -> f64 {
+/// The shortest and the median of the rounds that fit into so many seconds, in ns a message.
+fn figures(name: &str, seconds: u64, mut round: impl FnMut() -> Nanos) -> Vec<Figure> {
     let end = clock::now() + Nanos::from_secs(seconds);
-    let mut shortest = Nanos::NEVER;
+    let mut rounds = vec![round()];
     while clock::now() < end {
-        shortest = shortest.min(round());
+        rounds.push(round());
     }
-    shortest.0 as f64 / MESSAGES as f64
+    rounds.sort_unstable();
+    let ns = |round: Nanos| round.0 as f64 / MESSAGES as f64;
+    let (shortest, median) = (ns(rounds[0]), ns(rounds[rounds.len() / 2]));
+    vec![(name.to_owned(), shortest, "ns"), (format!("{name}_median"), median, "ns")]
 }
 
 /// From when both threads run until the last message has arrived.

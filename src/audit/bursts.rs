@@ -99,7 +99,7 @@ mod tests {
         let found = finding(Ideal { order: by_age, ..ideal });
         assert_eq!((found.verdict, found.measured), (Verdict::Fails, 1.0));
         let one_in_twenty = |burst: &mut [usize], arrivals: &[Arrival]| {
-            if arrivals[burst[0]].at.0 % 20 == 0 {
+            if arrivals[burst[0]].at.0.is_multiple_of(20) {
                 burst.sort_unstable();
             }
         };

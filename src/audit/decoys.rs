@@ -25,7 +25,7 @@ const DATAGRAMS_MIN: u64 = 1_280;
 /// Ranges of a feature that are told apart.
 const RANGES: usize = 8;
 /// Parts of a window whose counts are compared.
-const PARTS: u64 = 8;
+const PARTS: u8 = 8;
 
 /// A stretch of one client's link as its wire shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,12 +139,10 @@ fn gaps(times: &[Nanos], span: Nanos) -> impl Iterator<Item = f64> {
 
 /// How unevenly datagrams are spread over the parts of a window.
 fn in_parts(times: &[Nanos], span: Nanos) -> f64 {
-    let mut counts = [0; PARTS as usize];
-    for at in times {
-        let part = (at.0.saturating_mul(PARTS) / span.0.max(1)).min(PARTS - 1);
-        counts[usize::try_from(part).unwrap_or(0)] += 1;
-    }
-    if times.is_empty() { 0.0 } else { dispersion(&counts) }
+    let end_of = |part: u8| Nanos(span.0 / u64::from(PARTS) * u64::from(part));
+    let before = |end: Nanos| times.partition_point(|at| *at < end) as u64;
+    let count = |part: u8| before(end_of(part + 1)) - before(end_of(part));
+    if times.is_empty() { 0.0 } else { dispersion(&(0..PARTS).map(count).collect::<Vec<_>>()) }
 }
 
 /// The mean time from a datagram up to the next one down.

@@ -35,7 +35,7 @@ const _: () = assert!(pool::DELAY_CAP_MEANS == route::DELAY_MEANS_MAX);
 
 /// Slots that may be elsewhere than in a pool: in rings, in caches, in a batch.
 pub(super) fn slots_in_flight(roles: Roles) -> usize {
-    let of_thread = RING_MESSAGES + worker::BATCH + CACHE_SLOTS_MAX;
+    let of_thread = RING_MESSAGES + worker::WAITING_MAX + worker::BATCH + CACHE_SLOTS_MAX;
     let handed_off =
         roles.workers() * roles.owners().len() * HAND_OFFS_MAX as usize + Spills::slots(roles);
     let of_control = RING_MESSAGES + RING_HANDSHAKES + CACHE_SLOTS_MAX;

@@ -1,5 +1,7 @@
 //! What a worker has that takes packets in: steps 1 to 6 of the diary.
 
+use std::collections::VecDeque;
+
 use arrayvec::ArrayVec;
 
 use super::policing::Policer;
@@ -30,6 +32,9 @@ const fn group(tier: Tier) -> usize {
     }
 }
 
+/// Opened packets that wait for a later turn at most: what a worker unwraps in 10 ms.
+pub const WAITING_MAX: usize = 512;
+
 /// A packet that was opened and now goes through the Sphinx stages.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -44,6 +49,8 @@ pub struct Ingress {
     pub(super) group: usize,
     pub(super) shedder: Shedder,
     pub(super) spills: Spills,
+    /// Opened packets, the oldest first.
+    pub(super) waiting: VecDeque<Slot>,
     pub(super) policer: Policer,
     pub(super) unwrapper: Unwrapper,
     pub(super) arrivals: ArrayVec<Arrival, ARRIVALS_MAX>,
@@ -73,6 +80,7 @@ impl Ingress {
             group: group(tier),
             shedder: Shedder::new(rng),
             spills,
+            waiting: VecDeque::with_capacity(WAITING_MAX),
             policer,
             unwrapper: Unwrapper::new(tier, geometry, ARRIVALS_MAX),
             arrivals: ArrayVec::new(),

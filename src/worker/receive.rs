@@ -1,14 +1,15 @@
 //! Steps 1 and 2 of the diary: receive a batch, open each datagram into a slot.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
 
 use super::drops::{Drops, Reason, Refusal};
-use super::ingress::{ARRIVALS_MAX, Arrival};
+use super::ingress::{ARRIVALS_MAX, Arrival, WAITING_MAX};
 use super::policing::Policer;
 use super::rings::{Handshake, Inbox, Upcall};
-use super::shed::Shedder;
+use super::shed::{Found, Shedder};
 use super::slab::{Slot, SlotCache};
 use super::spill::Spills;
 use super::tables::Tables;
@@ -17,28 +18,39 @@ use crate::clock::Nanos;
 use crate::io::Port;
 use crate::link::{self, Frame, Opened, Sessions};
 
+/// Datagrams that one turn looks at, at most: in overload most are turned away.
+const SEEN_MAX: usize = 1024;
+
 impl<P: Port> Worker<P> {
-    /// Receives what the port has: at most a group for itself, as much as other workers can take
-    /// over, and what is turned away in overload. Returns how many datagrams that were.
+    /// Receives what the port has, as far as there is room for it: a group for this worker, what
+    /// others take over, and some for later turns; in overload a random share is turned away.
+    /// Returns how many datagrams that were.
     pub(super) fn receive(&mut self, now: Nanos) -> usize {
         let Some((port, mut intake, shedder)) = self.intake(now) else { return 0 };
-        intake.make_room();
-        let reach = shedder.reach(intake.room());
-        let mut seen = 0;
-        while seen < reach && intake.room() > 0 {
-            let most = (reach - seen).min(intake.room());
+        let most = intake.group.min(BATCH);
+        let (mut seen, mut is_all) = (0, false);
+        while !is_all && seen < SEEN_MAX && intake.waiting.len() + most <= WAITING_MAX {
             let handed = port.receive(most, |source, datagram| match shedder.keeps() {
                 true => intake.take(source, datagram),
                 false => intake.drops().count(Refusal::Overload),
             });
             seen += handed;
-            if handed < most.min(BATCH) {
-                break;
-            }
+            is_all = handed < most;
         }
-        shedder.note(seen, reach, now);
-        intake.spills.publish();
-        seen
+        let is_free = intake.arrivals.is_empty();
+        let taken = intake.admit_waiting();
+        // Who takes over from others passes nothing on.
+        if is_free {
+            intake.spills.pass_on(intake.waiting, intake.group);
+        }
+        let found = match (intake.waiting.is_empty(), is_all) {
+            (true, _) if seen + taken == 0 => Found::Nothing,
+            (true, _) => Found::Enough,
+            (false, true) => Found::More,
+            (false, false) => Found::TooMuch,
+        };
+        shedder.note(found, now);
+        seen.max(taken)
     }
 
     /// Takes over what other workers have opened and cannot unwrap at once; returns how many
@@ -63,8 +75,8 @@ impl<P: Port> Worker<P> {
 
     fn admit_opened(&mut self, slot: Slot, now: Nanos) {
         let Some((_, mut intake, _)) = self.intake(now) else { return self.slots.give(slot) };
-        if let Err((slot, Some(reason))) = intake.admit(slot) {
-            self.drop_packet(slot, reason);
+        if let Err((slot, reason)) = intake.admit(slot) {
+            intake.refuse(slot, reason);
         }
     }
 
@@ -72,7 +84,7 @@ impl<P: Port> Worker<P> {
     /// what is turned away.
     fn intake(&mut self, now: Nanos) -> Option<(&mut P, Intake<'_>, &mut Shedder)> {
         let Worker { port, sessions, slots, tables, rings, counts, ingress, .. } = self;
-        let Ingress { group, shedder, spills, policer, arrivals, draining, .. } =
+        let Ingress { group, shedder, spills, waiting, policer, arrivals, draining, .. } =
             ingress.as_mut()?;
         let Rings { control, handshakes, .. } = &*rings;
         let intake = Intake {
@@ -85,9 +97,8 @@ impl<P: Port> Worker<P> {
             counts,
             arrivals,
             spills,
+            waiting,
             group: *group,
-            own: 0,
-            others: 0,
             draining: *draining,
             now,
         };
@@ -106,36 +117,19 @@ struct Intake<'a> {
     counts: &'a Counts,
     arrivals: &'a mut ArrayVec<Arrival, ARRIVALS_MAX>,
     spills: &'a mut Spills,
+    waiting: &'a mut VecDeque<Slot>,
     group: usize,
-    /// Packets that this worker takes in, and those that others take over.
-    own: usize,
-    others: usize,
     draining: bool,
     now: Nanos,
 }
 
 impl Intake<'_> {
-    /// Finds out how many packets this worker, and others, can take in now. Who takes over from
-    /// others passes nothing on.
-    fn make_room(&mut self) {
-        self.others = if self.arrivals.is_empty() { self.spills.room(self.group) } else { 0 };
-        self.own = self.group.min(self.arrivals.remaining_capacity());
-    }
-
-    /// How many more packets there is somebody for.
-    fn room(&self) -> usize {
-        self.own + self.others
-    }
-
     fn take(&mut self, source: SocketAddr, datagram: &[u8]) {
         let Some(slot) = self.slots.take() else {
             return self.drops().count(Refusal::SlotsExhausted);
         };
         if let Err((slot, reason)) = self.open(source, datagram, slot) {
-            self.slots.give(slot);
-            if let Some(reason) = reason {
-                self.drops().count(reason);
-            }
+            self.refuse(slot, reason);
         }
     }
 
@@ -168,7 +162,8 @@ impl Intake<'_> {
         match frame {
             Frame::Sphinx => {
                 self.counts.packets_in.add(1);
-                self.assign(slot)
+                self.waiting.push_back(slot);
+                Ok(())
             }
             Frame::Dummy => {
                 self.counts.dummies_in.add(1);
@@ -178,15 +173,24 @@ impl Intake<'_> {
         }
     }
 
-    /// Decides who unwraps a Sphinx packet: this worker, or one that has less to do.
-    fn assign(&mut self, slot: Slot) -> Result<(), (Slot, Option<Reason>)> {
-        if self.own > 0 {
-            self.own -= 1;
-            return self.admit(slot);
+    /// Lets as many of the waiting packets in as make a group; returns how many.
+    fn admit_waiting(&mut self) -> usize {
+        let count = self.waiting.len().min(self.group).min(self.arrivals.remaining_capacity());
+        for _ in 0..count {
+            let Some(slot) = self.waiting.pop_front() else { break };
+            if let Err((slot, reason)) = self.admit(slot) {
+                self.refuse(slot, reason);
+            }
         }
-        self.others = self.others.saturating_sub(1);
-        let pushed = self.spills.push(slot, self.group);
-        pushed.map_err(|slot| (slot, Some(Refusal::HandOffFull.into())))
+        count
+    }
+
+    /// Takes a slot home, and counts why if there is a reason.
+    fn refuse(&mut self, slot: Slot, reason: Option<Reason>) {
+        self.slots.give(slot);
+        if let Some(reason) = reason {
+            self.drops().count(reason);
+        }
     }
 
     /// Lets a Sphinx packet into this turn's batch if its epoch's key is at hand.

@@ -3,43 +3,55 @@
 //! Otherwise the kernel would turn away whatever comes when its buffers are full: who sends at
 //! the right instant could decide whose packets get lost, and what does get through would have
 //! waited in a full buffer, for a time that is no part of its delay. Turning away costs a
-//! fiftieth of an unwrapping, so the buffers stay short, and neither its source nor its place in
-//! the queue decides what becomes of a datagram.
+//! fiftieth of an unwrapping, so little waits, and neither its source nor its place in the queue
+//! decides what becomes of a datagram.
 //!
-//! The share follows the buffer as in "Controlling Queue Delay" (Nichols and Jacobson, 2012): a
-//! buffer that is not emptied for a while is not a burst but an overload.
+//! The share follows what waits as in "Controlling Queue Delay" (Nichols and Jacobson, 2012): what
+//! never gets less for a while is not a burst but an overload.
 
 use crate::clock::Nanos;
 use crate::crypto::random::Rng;
 
-/// How long a buffer may not be empty before that is overload: a burst of 300 packets takes as
-/// long.
-const PATIENCE: Nanos = Nanos::from_millis(5);
+/// How long, and for how many turns, there must be more than fits before that is overload. A burst
+/// takes as long, and so does what has come while the worker's core was somebody else's; neither
+/// is lost.
+const PATIENCE: Nanos = Nanos::from_millis(20);
+const TURNS_MIN: u32 = 16;
+/// How long, in an overload that is known, something may always wait.
+const PATIENCE_OVERLOADED: Nanos = Nanos::from_millis(5);
 /// The most that is turned away: of an overload of sixteen times.
 const SHARE_MAX: f64 = 15.0 / 16.0;
-/// How much of the way to its end the share goes in a turn.
-const STEP: f64 = 1.0 / 64.0;
+/// How much of the way to its end the share goes in a turn, up and down.
+const RISE: f64 = 1.0 / 32.0;
+const FALL: f64 = 1.0 / 64.0;
 /// A share that is not worth a draw.
 const SHARE_MIN: f64 = 1.0 / 1024.0;
+
+/// What a worker found in a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing at all: it is not even busy.
+    Nothing,
+    /// No more than it unwraps in this turn.
+    Enough,
+    /// More than that.
+    More,
+    /// More than it has room for.
+    TooMuch,
+}
 
 /// What one worker turns away.
 #[derive(Debug)]
 pub(super) struct Shedder {
     share: f64,
-    /// Since when the buffer has not been empty.
-    pressed_since: Option<Nanos>,
+    /// Since when, and for how many turns, it has been too much.
+    pressed: Option<(Nanos, u32)>,
     rng: Rng,
 }
 
 impl Shedder {
     pub(super) fn new(rng: Rng) -> Self {
-        Shedder { share: 0.0, pressed_since: None, rng }
-    }
-
-    /// How many datagrams a turn looks at, so that about `group` of them stay.
-    #[expect(clippy::cast_possible_truncation, reason = "at most sixteen groups")]
-    pub(super) fn reach(&self, group: usize) -> usize {
-        (group as f64 / (1.0 - self.share)) as usize
+        Shedder { share: 0.0, pressed: None, rng }
     }
 
     /// Whether the next datagram stays.
@@ -47,18 +59,23 @@ impl Shedder {
         self.share < SHARE_MIN || self.rng.unit() >= self.share
     }
 
-    /// Takes note of a turn at `now` that could have looked at `reach` datagrams and found `seen`.
-    pub(super) fn note(&mut self, seen: usize, reach: usize, now: Nanos) {
-        if seen >= reach {
-            let since = *self.pressed_since.get_or_insert(now);
-            if now - since >= PATIENCE {
-                self.share += (SHARE_MAX - self.share) * STEP;
+    /// Takes note of a turn at `now`.
+    pub(super) fn note(&mut self, found: Found, now: Nanos) {
+        // In an overload that is known nothing need wait for long.
+        let (limit, patience) = match self.share < SHARE_MIN {
+            true => (Found::TooMuch, PATIENCE),
+            false => (Found::More, PATIENCE_OVERLOADED),
+        };
+        if found as u8 >= limit as u8 {
+            let (since, turns) = self.pressed.get_or_insert((now, 0));
+            *turns = turns.saturating_add(1);
+            if now - *since >= patience && *turns >= TURNS_MIN {
+                self.share += (SHARE_MAX - self.share) * RISE;
             }
             return;
         }
-        self.pressed_since = None;
-        // A worker that finds nothing at all is not even busy.
-        self.share -= self.share * if seen == 0 { 0.5 } else { STEP };
+        self.pressed = None;
+        self.share -= self.share * if found == Found::Nothing { 0.5 } else { FALL };
     }
 }
 
@@ -67,29 +84,42 @@ mod tests {
     use super::*;
 
     const GROUP: usize = 32;
+    const WAITING_MAX: usize = 512;
 
-    /// Turns at a buffer into which `load` times as much comes as can be unwrapped, each turn half
-    /// a millisecond; the longest that the buffer was in the second half, and what was kept of it.
+    /// A worker on which `load` times as much comes as it can unwrap, a group each half
+    /// millisecond: the most that waited in the second half of `turns`, and which share was kept.
     fn settle(load: f64, turns: u64) -> (f64, f64) {
         let mut shedder = Shedder::new(Rng::from_seed([1; 32]));
-        let (mut waiting, mut longest, mut seen_in_all, mut kept_in_all) = (0.0, 0.0f64, 0, 0);
-        let mut now = Nanos::ZERO;
+        let (mut outside, mut waiting, mut now) = (0.0, 0, Nanos::ZERO);
+        let (mut longest, mut seen, mut kept) = (0.0f64, 0u64, 0u64);
         for turn in 0..turns {
-            let reach = shedder.reach(GROUP);
-            let seen = reach.min(waiting as usize);
-            let kept = (0..seen).filter(|_| shedder.keeps()).count();
-            shedder.note(seen, reach, now);
-            // A turn takes as long as its unwrappings, and a little.
-            let span = 0.02 + 0.98 * kept as f64 / GROUP as f64;
-            now = now + Nanos::from_micros((500.0 * span) as u64);
-            waiting += load * GROUP as f64 * span - seen as f64;
-            if turn > turns / 2 {
-                longest = longest.max(waiting);
-                seen_in_all += seen;
-                kept_in_all += kept;
+            let before = waiting;
+            let mut came = 0;
+            while outside >= 1.0 && waiting < WAITING_MAX {
+                outside -= 1.0;
+                came += 1;
+                waiting += usize::from(shedder.keeps());
             }
+            let found = match waiting {
+                WAITING_MAX => Found::TooMuch,
+                0 => Found::Nothing,
+                _ if waiting > GROUP => Found::More,
+                _ => Found::Enough,
+            };
+            shedder.note(found, now);
+            if turn > turns / 2 {
+                longest = longest.max(waiting as f64 + outside);
+                seen += came;
+                kept += (waiting - before) as u64;
+            }
+            let served = waiting.min(GROUP);
+            waiting -= served;
+            // A turn takes as long as its unwrappings, and a little.
+            let span = 0.02 + 0.98 * served as f64 / GROUP as f64;
+            now = now + Nanos::from_micros((500.0 * span) as u64);
+            outside += load * GROUP as f64 * span;
         }
-        (longest, kept_in_all as f64 / seen_in_all as f64)
+        (longest, kept as f64 / seen as f64)
     }
 
     #[test]
@@ -98,36 +128,42 @@ mod tests {
     }
 
     #[test]
-    fn in_overload_what_can_be_unwrapped_is_kept_and_the_buffer_stays_short() {
+    fn in_overload_what_can_be_unwrapped_is_kept_and_little_waits() {
         for load in [1.2, 2.0, 8.0] {
             let (longest, kept) = settle(load, 100_000);
             assert!((kept * load - 1.0).abs() < 0.03, "{kept} of {load}");
-            // Less than 20 ms of unwrapping.
-            assert!(longest / load < 40.0 * GROUP as f64, "{longest} of {load}");
+            // Less than 10 ms of what comes.
+            assert!(longest / load < 20.0 * GROUP as f64, "{longest} of {load}");
         }
     }
 
     #[test]
-    fn a_burst_is_kept_whole() {
+    fn a_worker_that_always_has_something_waiting_is_not_overloaded() {
         let mut shedder = Shedder::new(Rng::from_seed([2; 32]));
-        for turn in 0..1000 {
-            // Nine full turns of half a millisecond, and one that empties the buffer.
-            let reach = shedder.reach(GROUP);
-            let seen = if turn % 10 == 9 { 1 } else { reach };
+        for turn in 0..10_000 {
+            shedder.note(Found::More, Nanos::from_micros(turn * 500));
             assert!(shedder.keeps());
-            shedder.note(seen, reach, Nanos::from_micros(turn * 500));
+        }
+    }
+
+    #[test]
+    fn what_came_while_the_core_was_somebody_elses_is_kept_whole() {
+        let mut shedder = Shedder::new(Rng::from_seed([4; 32]));
+        let mut now = Nanos::ZERO;
+        for turn in 0..1000 {
+            // Fifteen turns with too much, of which one lasted 50 ms, and one that had enough.
+            now = now + Nanos::from_micros(if turn % 16 == 3 { 50_000 } else { 500 });
+            shedder.note(if turn % 16 == 15 { Found::Enough } else { Found::TooMuch }, now);
+            assert!(shedder.keeps());
         }
     }
 
     #[test]
     fn an_overload_that_is_over_is_forgotten_by_an_idle_worker() {
         let mut shedder = Shedder::new(Rng::from_seed([3; 32]));
-        for turn in 0..1000 {
-            shedder.note(GROUP, GROUP, Nanos::from_millis(turn));
-        }
-        assert!(shedder.reach(GROUP) > 15 * GROUP);
-        (0..11).for_each(|_| shedder.note(0, GROUP, Nanos::from_secs(2)));
-        assert_eq!(shedder.reach(GROUP), GROUP);
+        (0..1000).for_each(|turn| shedder.note(Found::TooMuch, Nanos::from_millis(turn)));
+        assert!((0..1000).filter(|_| shedder.keeps()).count() < 100);
+        (0..11).for_each(|_| shedder.note(Found::Nothing, Nanos::from_secs(2)));
         assert!((0..1000).all(|_| shedder.keeps()));
     }
 }

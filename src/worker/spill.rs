@@ -6,6 +6,8 @@
 //! and passes the rest on by whole groups. Which worker unwraps a packet is nothing that anybody
 //! could see: it leaves by the owner of its next link in any case.
 
+use std::collections::VecDeque;
+
 use super::ring::{Consumer, Producer, ring};
 use super::roles::Roles;
 use super::slab::Slot;
@@ -22,10 +24,8 @@ const SPILL_MAX: u32 = 64;
 pub struct Spills {
     to: Vec<(Producer<Slot>, Waker)>,
     from: Vec<Consumer<Slot>>,
-    /// The place in `to` of who gets the next packet.
+    /// The place in `to` of who got the last group.
     turn: usize,
-    /// Packets that it still gets of this group.
-    left: usize,
 }
 
 impl Spills {
@@ -49,39 +49,23 @@ impl Spills {
         roles.workers() * roles.workers().saturating_sub(1).min(PEERS_MAX) * SPILL_MAX as usize
     }
 
-    /// Packets that others could take now, by whole groups of `group`.
-    pub(super) fn room(&mut self, group: usize) -> usize {
-        let takes = |(ring, _): &mut (Producer<Slot>, Waker)| ring.room() >= group;
-        group * self.to.iter_mut().map(takes).filter(|takes| *takes).count()
-    }
-
-    /// Passes a packet on, a group at a time to each of those that have room for one.
-    ///
-    /// # Errors
-    /// The packet itself, when nobody has.
-    pub(super) fn push(&mut self, slot: Slot, group: usize) -> Result<(), Slot> {
-        for _ in 0..=self.to.len() {
-            if self.left > 0
-                && let Some((ring, _)) = self.to.get_mut(self.turn)
-            {
-                self.left -= 1;
-                return ring.push(slot);
+    /// Passes on what of `waiting` makes whole groups, to others in turn, as long as they have
+    /// room.
+    pub(super) fn pass_on(&mut self, waiting: &mut VecDeque<Slot>, group: usize) {
+        for _ in 0..self.to.len() {
+            if waiting.len() < group {
+                break;
             }
-            self.turn = (self.turn + 1) % self.to.len().max(1);
-            let takes = self.to.get_mut(self.turn).is_some_and(|(ring, _)| ring.room() >= group);
-            self.left = if takes { group } else { 0 };
-        }
-        Err(slot)
-    }
-
-    /// Hands over what was passed on.
-    pub(super) fn publish(&mut self) {
-        for (ring, waker) in &mut self.to {
-            if ring.publish() {
+            self.turn = (self.turn + 1) % self.to.len();
+            let (ring, waker) = &mut self.to[self.turn];
+            if ring.room() >= group {
+                for slot in waiting.drain(..group) {
+                    assert!(ring.push(slot).is_ok(), "there is room for a group");
+                }
+                ring.publish();
                 waker.wake();
             }
         }
-        self.left = 0;
     }
 
     /// Takes what others passed on, at most `most` packets and as even as it gets.
@@ -116,14 +100,14 @@ mod tests {
         Spills::between(Roles::of(threads), &wakers)
     }
 
-    fn slots(count: u32) -> Vec<Slot> {
+    fn slots(count: u32) -> VecDeque<Slot> {
         let mut cache = SlotCache::new(Slab::new(count, 64));
         std::iter::from_fn(|| cache.take()).collect()
     }
 
-    fn taken(spills: &mut Spills) -> usize {
+    fn taken(spills: &mut Spills, most: usize) -> usize {
         let mut count = 0;
-        spills.pop_each(usize::MAX, |slot| {
+        spills.pop_each(most, |slot| {
             count += 1;
             drop(slot);
         });
@@ -133,43 +117,35 @@ mod tests {
     #[test]
     fn others_get_whole_groups_in_turn_until_nobody_has_room() {
         let mut workers = spills(3);
-        assert_eq!(workers[0].room(GROUP), 2 * GROUP);
-        let mut refused = 0;
-        for slot in slots(5 * 32) {
-            if let Err(slot) = workers[0].push(slot, GROUP) {
-                refused += 1;
-                drop(slot);
-            }
-        }
-        workers[0].publish();
+        let mut waiting = slots(3 * 32 + 5);
+        workers[0].pass_on(&mut waiting, GROUP);
+        assert_eq!(waiting.len(), GROUP + 5);
+        waiting.extend(slots(5 * 32));
+        (0..3).for_each(|_| workers[0].pass_on(&mut waiting, GROUP));
         // Two rings of two groups each.
-        assert_eq!((refused, workers[0].room(GROUP)), (GROUP, 0));
-        assert_eq!((taken(&mut workers[1]), taken(&mut workers[2])), (2 * GROUP, 2 * GROUP));
-        assert_eq!(workers[0].room(GROUP), 2 * GROUP);
+        assert_eq!(waiting.len(), 4 * GROUP + 5);
+        assert_eq!(taken(&mut workers[1], usize::MAX), 2 * GROUP);
+        assert_eq!(taken(&mut workers[2], usize::MAX), 2 * GROUP);
+        workers[0].pass_on(&mut waiting, GROUP);
+        assert_eq!(waiting.len(), 2 * GROUP + 5);
     }
 
     #[test]
     fn a_lone_worker_keeps_everything() {
-        let mut alone = spills(1).remove(0);
-        assert_eq!(alone.room(GROUP), 0);
-        let refused =
-            slots(1).into_iter().map(|slot| alone.push(slot, GROUP)).filter(Result::is_err);
-        assert_eq!(refused.count(), 1);
+        let mut waiting = slots(100);
+        spills(1)[0].pass_on(&mut waiting, GROUP);
+        assert_eq!(waiting.len(), 100);
     }
 
     #[test]
-    fn who_takes_over_takes_as_much_of_each_and_no_more_than_it_asked_for() {
+    fn who_takes_over_takes_no_more_than_it_asked_for() {
         let mut workers = spills(3);
         for worker in [0, 1] {
-            for slot in slots(64) {
-                assert!(workers[worker].push(slot, GROUP).is_ok());
-            }
-            workers[worker].publish();
+            let mut waiting = slots(128);
+            (0..2).for_each(|_| workers[worker].pass_on(&mut waiting, GROUP));
         }
-        let mut first = vec![];
-        workers[2].pop_each(10, |slot| first.push(slot));
-        assert_eq!(first.len(), 10);
-        drop(first);
-        assert_eq!(taken(&mut workers[2]), 2 * GROUP - 10);
+        let mine: usize = 2 * 2 * GROUP;
+        assert_eq!(taken(&mut workers[2], 10), 10);
+        assert_eq!(taken(&mut workers[2], usize::MAX), mine - 10 - 2 * GROUP);
     }
 }

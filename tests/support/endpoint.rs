@@ -1,4 +1,4 @@
-//! One end of one link on a real socket: the product's link protocol and port, and nothing behind
+//! One end of one link: the product's link protocol over one of its ports, and nothing behind
 //! them. A client of a gateway, or a node's neighbour that mixes nothing.
 
 use std::collections::VecDeque;
@@ -32,11 +32,11 @@ pub(crate) enum Arrived {
     Session(Frame),
 }
 
-/// One end of one link.
-pub(crate) struct Endpoint {
+/// One end of one link, on a real socket if nothing else is said.
+pub(crate) struct Endpoint<P = UdpPort> {
     links: Links,
     sessions: Sessions,
-    port: UdpPort,
+    port: P,
     link: LinkIndex,
     peer: Peer,
     network: Network,
@@ -95,6 +95,28 @@ impl Endpoint {
         at: Start,
         rng: &mut Rng,
     ) -> Self {
+        let address = identity.listed().unwrap().addresses()[0];
+        let port = open_port(address, identity.consensus.geometry().datagram_bytes());
+        Self::node_on(port, identity, neighbour, at, rng)
+    }
+
+    /// Forgets everything, as a client that starts again on the same socket.
+    pub(crate) fn restart(&mut self, at: Start, rng: &mut Rng) {
+        self.links = client_links(&self.network, self.rates, at, rng);
+        self.sessions = Sessions::new(&self.network, CAPACITY, None);
+        self.link = self.links.dial(&self.peer, at.now).unwrap();
+    }
+}
+
+impl<P: Port> Endpoint<P> {
+    /// The listed node with this identity, on `port`, with `neighbour` for its only one.
+    pub(crate) fn node_on(
+        port: P,
+        identity: &Identity,
+        neighbour: &ListedNode,
+        at: Start,
+        rng: &mut Rng,
+    ) -> Self {
         let consensus = &identity.consensus;
         let (network, peer) = (network_of(consensus), peer(consensus, neighbour));
         let local = Local::Node {
@@ -107,8 +129,6 @@ impl Endpoint {
         let mut links = Links::new(options, network.clone(), CAPACITY, local, rng.fork(), at.wall);
         assert_eq!(links.set_peers(std::slice::from_ref(&peer), at.now), 0);
         let link = links.index_of(&peer.id).unwrap();
-        let address = identity.listed().unwrap().addresses()[0];
-        let port = open_port(address, network.datagram_bytes);
         let public = identity.keys.link.public();
         let sessions = Sessions::new(&network, CAPACITY, Some(&public));
         Self::new((links, sessions, link), port, peer, network, rates)
@@ -116,7 +136,7 @@ impl Endpoint {
 
     fn new(
         (links, sessions, link): (Links, Sessions, LinkIndex),
-        port: UdpPort,
+        port: P,
         peer: Peer,
         network: Network,
         rates: Rates,
@@ -140,26 +160,28 @@ impl Endpoint {
         }
     }
 
-    /// Forgets everything, as a client that starts again on the same socket.
-    pub(crate) fn restart(&mut self, at: Start, rng: &mut Rng) {
-        self.links = client_links(&self.network, self.rates, at, rng);
-        self.sessions = Sessions::new(&self.network, CAPACITY, None);
-        self.link = self.links.dial(&self.peer, at.now).unwrap();
-    }
-
     /// Receives what is there, telling `seen` of everything that was of use, and does what the
     /// timers ask for. Returns how much that was.
     pub(crate) fn turn(&mut self, at: Start, mut seen: impl FnMut(Arrived, &[u8])) -> usize {
+        self.turn_and_open(at, |arrived, datagram, _| seen(arrived, datagram))
+    }
+
+    /// As [`Endpoint::turn`], telling `seen` also what was sealed in a session's datagrams.
+    pub(crate) fn turn_and_open(
+        &mut self,
+        at: Start,
+        mut seen: impl FnMut(Arrived, &[u8], &[u8]),
+    ) -> usize {
         let Endpoint { links, sessions, port, remote, body, frames, packets, .. } = self;
         let mut work = port.receive(BATCH, |source, datagram| {
             let Ok(opened) = sessions.open(source, datagram, body, at.now) else {
                 if links.receive(source, datagram, at.now, at.wall).is_ok() {
                     let is_retry = open_retry(remote.retry_key(), datagram).is_ok();
-                    seen(if is_retry { Arrived::Retry } else { Arrived::Response }, datagram);
+                    seen(if is_retry { Arrived::Retry } else { Arrived::Response }, datagram, &[]);
                 }
                 return;
             };
-            seen(Arrived::Session(opened.frame), datagram);
+            seen(Arrived::Session(opened.frame), datagram, &body[..opened.length]);
             if opened.unconfirmed {
                 links.confirmed(opened.link, opened.generation, at.now);
             }
@@ -182,6 +204,11 @@ impl Endpoint {
         let Endpoint { port, sessions, link, .. } = self;
         port.send(|out| sessions.seal(*link, frame, body, out, at.now)).unwrap();
         self.flush_if_full();
+    }
+
+    /// Sends what is queued.
+    pub(crate) fn flush(&mut self) {
+        self.port.flush();
     }
 
     /// Seals a frame and gives it to the caller, to be sent late, twice, or changed.
@@ -218,8 +245,8 @@ impl Endpoint {
         self.links.handshake_hash(self.link)
     }
 
-    /// The socket.
-    pub(crate) fn port(&self) -> &UdpPort {
+    /// Its port.
+    pub(crate) fn port(&self) -> &P {
         &self.port
     }
 

@@ -12,6 +12,7 @@ use mixline::node::{self, Identity, Node, Start, Wakers, assemble};
 use mixline::pki::{Consensus, Node as ListedNode, Rate, Rates};
 use mixline::sphinx::Geometry;
 use mixline::worker::Worker;
+use mixline::worker::roles::Roles;
 
 use crate::endpoint::Endpoint;
 use crate::testnet::{self, Shape, WALL};
@@ -44,7 +45,7 @@ impl<P: mixline::io::Port> Loopback<P> {
         options: &node::Options,
         wrap: impl Fn(UdpPort) -> P,
     ) -> Self {
-        let (shape, ports) = claim(subnet, delay_mean, options.workers);
+        let (shape, ports) = claim(subnet, delay_mean, Roles::of(options.workers));
         let mut rng = Rng::from_os();
         let at = Start { now: Nanos::from_secs(1), wall: WALL };
         let identities = testnet::identities(&shape, WALL, &mut rng);
@@ -108,7 +109,7 @@ impl<P: mixline::io::Port> Loopback<P> {
 }
 
 /// A network whose gateway's address was free, with the sockets that hold it now.
-fn claim(subnet: u8, delay_mean: Nanos, sockets: usize) -> (Shape, Vec<UdpPort>) {
+fn claim(subnet: u8, delay_mean: Nanos, roles: Roles) -> (Shape, Vec<UdpPort>) {
     for second in subnet..=u8::MAX {
         let shape = Shape {
             layers: 1,
@@ -120,7 +121,7 @@ fn claim(subnet: u8, delay_mean: Nanos, sockets: usize) -> (Shape, Vec<UdpPort>)
             subnet: [127, second],
             ..Shape::default()
         };
-        match open_ports(testnet::address(&shape, GATEWAY), sockets) {
+        match open_ports(testnet::address(&shape, GATEWAY), roles) {
             Err(OpenError::InUse(_)) => {}
             ports => return (shape, ports.unwrap()),
         }
@@ -128,10 +129,11 @@ fn claim(subnet: u8, delay_mean: Nanos, sockets: usize) -> (Shape, Vec<UdpPort>)
     panic!("every loopback network is in use");
 }
 
-fn open_ports(address: SocketAddr, sockets: usize) -> Result<Vec<UdpPort>, OpenError> {
+fn open_ports(address: SocketAddr, roles: Roles) -> Result<Vec<UdpPort>, OpenError> {
     let exclusive = udp::Options::new(address, Geometry::DEFAULT.datagram_bytes());
     // Shared sockets would join those of another run: ask once without.
     drop(UdpPort::open(&exclusive)?);
+    let sockets = roles.workers();
     let options = udp::Options { shared: sockets > 1, ..exclusive };
-    (0..sockets).map(|_| UdpPort::open(&options)).collect()
+    roles.ports((0..sockets).map(|_| UdpPort::open(&options)).collect::<Result<_, _>>()?)
 }

@@ -55,6 +55,7 @@ impl Simulation {
             workers,
             slots: 24_576,
             packets_max: 2048 / pools,
+            strategy: shape.strategy,
             replay_packets_max: 100_000,
             clients_max: 16,
             ..node::Options::default()

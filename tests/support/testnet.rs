@@ -10,6 +10,7 @@ use mixline::pki::{
     Consensus, ConsensusDraft, Descriptor, DescriptorFields, EpochKeys, EpochPublic, NodeKeys,
     Parameters, PlacedMix, Rate, Rates, Role, SigningKey, TrustAnchor,
 };
+use mixline::pool::Strategy;
 use mixline::sphinx::Geometry;
 
 /// The wall-clock time at which every test network begins.
@@ -28,6 +29,8 @@ pub(crate) struct Shape {
     /// All other rates.
     pub(crate) rates: Rates,
     pub(crate) geometry: Geometry,
+    /// By which every node mixes, where tests run nodes of their own options.
+    pub(crate) strategy: Strategy,
     /// The first two bytes of all addresses.
     pub(crate) subnet: [u8; 2],
 }
@@ -42,6 +45,7 @@ impl Default for Shape {
             messages_per_second: 200,
             rates: Rates::default(),
             geometry: Geometry::DEFAULT,
+            strategy: Strategy::Poisson,
             subnet: [10, 77],
         }
     }
