@@ -1,6 +1,6 @@
 # `make test` and `make demo` are each enough on a fresh Debian 12 with rustup.
 
-.PHONY: test soak demo demo-xdp bench bench-io bench-pool figures audit fuzz needs
+.PHONY: test soak demo demo-xdp audit bench bench-io bench-pool figures constant-time fuzz needs
 .NOTPARALLEL:
 
 # rustup's place, for a shell that was opened before it was installed.
@@ -43,6 +43,14 @@ demo-xdp: needs
 	@$(AS_OWNER) cargo build --release --locked --quiet
 	@target/release/mixline demo --xdp
 
+# What an observer of a node's wires can tell, about a quarter of an hour; as root over a wire of
+# its own, otherwise over loopback (docs/audit.md). Other options, as in `make audit AUDIT=--quick`.
+AUDIT ?=
+audit: PACKAGES += iproute2
+audit: needs
+	@$(AS_OWNER) cargo build --release --locked --quiet
+	@target/release/mixline audit --self $(AUDIT)
+
 # Ours beside other implementations, in one process: docs/performance.md says how. What is
 # measured, and for how long, as in `make bench BENCH="hop_1024 --seconds 5"`.
 BENCH ?=
@@ -59,9 +67,10 @@ bench-pool: needs
 	@cargo bench --locked --quiet --bench pool -- $(BENCH)
 
 # Whether the time of a kernel tells its secrets: ten million samples of each, about half an hour.
-AUDIT ?=
-audit: needs
-	@cargo bench --locked --quiet --bench dudect -- $(AUDIT)
+# What is measured, as in `make constant-time KERNELS="x25519 --samples 1000000"`.
+KERNELS ?=
+constant-time: needs
+	@cargo bench --locked --quiet --bench dudect -- $(KERNELS)
 
 # Puts the tables of this machine into the page.
 figures: needs

@@ -142,17 +142,22 @@ pub fn wake_on_time() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
 }
 
-/// Lets this thread, and the threads and processes that it starts from now on, run before others
-/// (setpriority(2)); `false` when the kernel does not allow it.
+/// Lets this thread, and the threads and processes that it starts from now on, run before all
+/// others of this machine, in turns of the scheduler's (sched(7)); where the kernel does not allow
+/// that, before most. `false` when it allows neither.
 pub fn go_first() -> bool {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameter is live for the call; process 0 is this thread.
+    let first = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const lowest) };
     // SAFETY: no memory is involved; user and process 0 are this thread.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) == 0 }
+    first == 0 || unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) } == 0
 }
 
 /// Lets this thread run when others do not need the core.
 pub fn go_last() {
-    // SAFETY: no memory is involved; everybody may lower its own priority.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameter is live for the call; everybody may lower its own priority.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
 }
 
 fn processor() -> Option<String> {

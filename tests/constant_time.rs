@@ -3,7 +3,8 @@
 //! Each test runs this program again under memcheck, with its secrets marked. Valgrind knows no
 //! AVX-512. Of the kernels of X25519 it sees the portable instance, which is the same source over
 //! another vector; of every other primitive only the serial and the scalar code, and none of the
-//! AVX-512 kernels. These are disassembled by `tests/crypto_kernels.rs` and timed by `make audit`.
+//! AVX-512 kernels. These are disassembled by `tests/crypto_kernels.rs` and timed by
+//! `make constant-time`.
 //!
 //! What a packet's fate tells anyway is in `support/decisions.supp`.
 

@@ -15,6 +15,7 @@ use mixline::link::Frame;
 use mixline::link::datagram::HEADER_BYTES;
 use mixline::node::{self, Identity, Node, Start, Wakers, assemble};
 use mixline::pool::{self, Pool, Strategy};
+use mixline::replay::Plan;
 use mixline::sphinx::{Geometry, Hop, Packet, Unwrapper};
 use mixline::worker::roles::Roles;
 
@@ -207,7 +208,7 @@ fn node(network: &Network, threads: usize, rng: &mut Rng) -> Node<MemoryPort> {
         workers: threads,
         slots: 65_536,
         packets_max: PACKETS_MAX,
-        replay_packets_max: PACKETS as u64,
+        replay: Plan::Packets(PACKETS as u64),
         ..node::Options::default()
     };
     let waker = || wake::pair().unwrap().1;

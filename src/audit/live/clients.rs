@@ -30,8 +30,8 @@ use crate::network;
 use crate::node::load_consensus;
 use crate::pki::{Consensus, MailboxAddress, MailboxKeys, Node as Listed};
 
-/// A window: long enough for some thirty datagrams up and fifty down.
-const WINDOW: Nanos = Nanos::from_secs(1);
+/// A window: long enough for some dozen datagrams up and two dozen down.
+const WINDOW: Nanos = Nanos::from_millis(500);
 /// How long clients may take to be let in.
 const READY_MAX: Nanos = Nanos::from_secs(60);
 /// How long messages flow before the first window.
@@ -227,21 +227,23 @@ impl<'a> Room<'a> {
                 watch.tick(end - now);
             }
             let due = self.users.iter().map(|user| user.due).min().unwrap_or(Nanos::NEVER);
-            let until = due.min(end).min(asked);
+            let until = due.min(end).min(asked).max(now);
             event::wait(&mut watches, Some((until - now).as_duration()));
             self.look_at_clock(until);
             for (number, is_ready) in watches.iter().map(event::Watch::ready).enumerate() {
-                if is_ready || self.users[number].due <= clock::now() {
+                let now = clock::now();
+                if is_ready || self.users[number].due <= now {
                     self.turn(number);
+                    self.look_at_clock(now);
                 }
             }
         }
         Ok(())
     }
 
-    /// Notes when the thread should have woken at `until` and did so much later.
-    fn look_at_clock(&mut self, until: Nanos) {
-        let late = clock::now() - until;
+    /// Notes when the thread should have come here at about `expected` and did so much later.
+    fn look_at_clock(&mut self, expected: Nanos) {
+        let late = clock::now() - expected;
         if late > LATE_MIN {
             let woken = wall_nanos();
             self.stalls.push((woken - late, woken));

@@ -165,8 +165,6 @@ pub(super) fn hand_in(
             if late > LATE_MIN {
                 let until = wall_nanos();
                 log.stalls.push((until - late, until));
-                // No burst makes up for it: a Poisson process has no memory.
-                next = next + late;
             }
             let source = rng.below(u32::try_from(before.len()).unwrap_or(1));
             match before[source as usize].send(frame) {

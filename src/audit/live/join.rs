@@ -15,8 +15,8 @@ use crate::clock::Nanos;
 use crate::crypto::random::Rng;
 use crate::pool::{self, Pool, Strategy};
 
-/// A system call that hands a packet in takes microseconds: from here on it is not known when the
-/// packet left.
+/// A system call that hands a packet in takes microseconds: where it took longer than this, it is
+/// not known when the packet left, and the packet is not followed.
 const SENDING_MAX: Nanos = Nanos::from_millis(1);
 /// How long a node needs at least to be no longer behind after a stall.
 const RECOVERY_MIN: Nanos = Nanos::from_millis(1);
@@ -34,6 +34,7 @@ pub(super) fn join(lab: &Lab, notes: Notes) -> Streamed {
     let Notes { generator, sink, sniffer, told, span } = notes;
     let packets = generator.handed.len();
     let mut own: Vec<_> = generator.stalls;
+    let is_wired = sniffer.is_some();
     let (arrived, departed) = match sniffer {
         Some(log) => {
             own.extend(log.stalls);
@@ -41,8 +42,6 @@ pub(super) fn join(lab: &Lab, notes: Notes) -> Streamed {
         }
         None => {
             own.extend(sink.stalls);
-            let slow = |one: &&Handed| one.until - one.from > SENDING_MAX;
-            own.extend(generator.handed.iter().filter(slow).map(|one| (one.from, one.until)));
             by_sockets(&generator.handed, &sink.out)
         }
     };
@@ -56,9 +55,14 @@ pub(super) fn join(lab: &Lab, notes: Notes) -> Streamed {
     of_node.retain(within);
     own.retain(within);
     let (node_stalls, own_stalls) = (of_node.len(), own.len());
-    let cuts = merged(of_node.into_iter().chain(own).collect());
+    let recovered = of_node.into_iter().map(|(from, until)| {
+        // As long as the stall was, the node is behind with what came meanwhile.
+        (from, until + (until - from).max(RECOVERY_MIN))
+    });
+    let cuts = merged(recovered.chain(own).collect());
+    let known = |one: &&Handed| is_wired || one.until - one.from <= SENDING_MAX;
     let delays: HashMap<_, _> =
-        generator.handed.iter().map(|one| (one.number, one.delay)).collect();
+        generator.handed.iter().filter(known).map(|one| (one.number, one.delay)).collect();
     let passages = passages(&arrived, &departed, &delays);
     let delay_mean = lab.consensus.parameters().delay_mean;
     let options = pool::Options { packets_max: 1, delay_mean, strategy: Strategy::Poisson };
@@ -145,13 +149,11 @@ fn passages(
     departed.iter().zip(0..).filter_map(passage).collect()
 }
 
-/// Stalls as cuts, in order, none overlapping another: each with the time that it takes to catch
-/// up with what has come meanwhile, no longer than the stall was.
+/// Stalls as cuts, in order, none overlapping another.
 fn merged(mut stalls: Vec<(Nanos, Nanos)>) -> Vec<Cut> {
     stalls.sort_unstable();
     let mut cuts: Vec<Cut> = Vec::new();
     for (from, until) in stalls {
-        let until = until + (until - from).max(RECOVERY_MIN);
         match cuts.last_mut() {
             Some(last) if last.until >= from => last.until = last.until.max(until),
             _ => cuts.push(Cut { from, until }),
@@ -165,10 +167,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overlapping_stalls_are_one_cut_that_lasts_until_the_node_has_caught_up() {
+    fn overlapping_stalls_are_one_cut() {
         let ms = Nanos::from_millis;
-        let cuts = merged(vec![(ms(100), ms(110)), (ms(10), ms(20)), (ms(25), ms(27))]);
+        let cuts = merged(vec![(ms(100), ms(110)), (ms(10), ms(20)), (ms(20), ms(27))]);
         let cut = |from, until| Cut { from: ms(from), until: ms(until) };
-        assert_eq!(cuts, [cut(10, 30), cut(100, 120)]);
+        assert_eq!(cuts, [cut(10, 27), cut(100, 110)]);
     }
 }

@@ -308,7 +308,8 @@ impl Scratch {
         use std::os::unix::fs::DirBuilderExt as _;
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let path = base.join(format!("mixline-audit-{:016x}", Rng::from_os().next_u64()));
+        let number = Rng::from_os().next_u64();
+        let path = base.join(format!("mixline-audit-{}-{number:016x}", std::process::id()));
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|source| AuditError::Folder { path: path.clone(), source })?;
         Ok(Scratch(path))

@@ -75,6 +75,7 @@ fn delays(observation: &Observation, journeys: &[Journey], canvas: &Canvas<'_>) 
         x: ("mean delays", 0.0..MEANS_MAX),
         y: ("log10 of the share that stays longer", -4.5..0.0),
         legend: ["exponential", "measured"],
+        legend_at: 48,
     };
     let ideal = line(&|means| 1.0 - ideal.cdf(means * mean_ns));
     frame.draw(canvas, &ideal, &line(&longer), &[])
@@ -104,6 +105,7 @@ fn entropies(observation: &Observation, _: &[Journey], canvas: &Canvas<'_>) -> D
         x: ("log2 of the packets inside", 0.0..most),
         y: ("bits", 0.0..most + 2.0),
         legend: ["log2(e * packets inside)", "measured"],
+        legend_at: 380,
     };
     frame.draw(canvas, &[line(0.0), line(most)], &measured, &measured)
 }
@@ -168,6 +170,7 @@ fn burst_order(observation: &Observation, journeys: &[Journey], canvas: &Canvas<
         x: ("packets in the burst", 1.5..BURST_MAX as f64 + 0.5),
         y: ("share of the bursts", 0.0..1.0),
         legend: ["by chance, within three sigma", "measured"],
+        legend_at: 48,
     };
     frame.draw(canvas, &edges, &[], &measured)
 }
@@ -178,6 +181,8 @@ struct Frame {
     x: (&'static str, std::ops::Range<f64>),
     y: (&'static str, std::ops::Range<f64>),
     legend: [&'static str; 2],
+    /// How far below the upper edge the legend is, in pixels.
+    legend_at: i32,
 }
 
 impl Frame {
@@ -213,7 +218,7 @@ impl Frame {
         for (name, (color, row)) in self.legend.into_iter().zip(styles.into_iter().zip(0..)) {
             let style = FONT.into_font().color(&color).pos(place);
             let width = i32::try_from(SIZE.0).unwrap_or(0);
-            canvas.draw(&Text::new(name, (width - 24, 48 + 20 * row), style))?;
+            canvas.draw(&Text::new(name, (width - 24, self.legend_at + 20 * row), style))?;
         }
         Ok(())
     }
