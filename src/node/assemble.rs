@@ -16,7 +16,7 @@ use crate::route;
 use crate::sphinx::Destination;
 use crate::store::{InlineStore, Store, ThreadStore};
 use crate::worker::policing::Policer;
-use crate::worker::rings::{HAND_OFFS_MAX, HandOffs, Inbox};
+use crate::worker::rings::{Command, HAND_OFFS_MAX, HandOffs, Handshake, Inbox, Upcall};
 use crate::worker::roles::Roles;
 use crate::worker::slab::{CACHE_SLOTS_MAX, Slab, SlotCache};
 use crate::worker::spill::Spills;
@@ -86,7 +86,6 @@ pub fn assemble<P: Port>(
     options.check_memory()?;
     let consensus = &identity.consensus;
     let neighbours = identity.neighbours()?;
-    let network = network_of(consensus);
     let capacity = capacity(identity, options, neighbours.len())?;
     let links = links(identity, options, capacity, &neighbours, start, rng)?;
     let loops = OwnLoops::new(consensus.clone(), identity.listed()?, start.now, rng.fork());
@@ -102,38 +101,19 @@ pub fn assemble<P: Port>(
     let commands = wakers.workers.iter().map(|waker| Inbox::new(RING_MESSAGES, waker.clone()));
     let commands: Vec<_> = commands.collect();
 
-    let pool_options = options.pool(consensus.parameters().delay_mean);
-    let link_public = identity.keys.link.public();
-    let policer = || Policer::new(capacity.nodes, capacity.clients);
     let roles = Roles::of(ports.len());
-    let hand_offs = HandOffs::between(roles, &wakers.workers);
-    let mut spills = Spills::between(roles, &wakers.workers).into_iter();
-    let new_worker = |(number, (port, hand_offs)): (usize, (P, HandOffs))| {
-        let HandOffs { to_owners, from_workers } = hand_offs;
-        let (geometry, owners) = (consensus.geometry(), roles.owners());
-        // As many as there are workers that take packets in, and those come first.
-        let ingress = spills.next().map(|spills| {
-            let ways = Ways { roles, owners: to_owners, spills };
-            Ingress::new(geometry, policer(), ways, rng.fork())
-        });
-        let egress = owners
-            .contains(&number)
-            .then(|| Egress::new(Pool::new(pool_options, rng.fork()), from_workers));
-        Worker::new(worker::Parts {
-            port,
-            sessions: Sessions::new(&network, capacity, Some(&link_public)),
-            slots: SlotCache::new(slab.clone()),
-            tables: tables.clone(),
-            rings: Rings {
-                commands: commands[number].clone(),
-                control: upcalls.clone(),
-                handshakes: handshakes.clone(),
-            },
-            ingress,
-            egress,
-        })
+    let crew = Crew {
+        network: network_of(consensus),
+        capacity,
+        link_public: identity.keys.link.public(),
+        pool: options.pool(consensus.parameters().delay_mean),
+        slab: &slab,
+        tables: &tables,
+        commands: &commands,
+        upcalls: &upcalls,
+        handshakes: &handshakes,
     };
-    let workers = ports.into_iter().zip(hand_offs).enumerate().map(new_worker).collect();
+    let workers = crew.workers(ports, roles, &wakers.workers, rng);
     let gateway = match tables.delivers {
         true => Some(gateway(identity, options, &wakers.control, rng)?),
         false => None,
@@ -155,6 +135,59 @@ pub fn assemble<P: Port>(
         keys,
     });
     Ok(Node { control, workers, fill })
+}
+
+/// What all workers are made from.
+struct Crew<'a> {
+    network: link::Network,
+    capacity: Capacity,
+    link_public: [u8; 32],
+    pool: pool::Options,
+    slab: &'a Arc<Slab>,
+    tables: &'a Arc<Tables>,
+    commands: &'a [Arc<Inbox<Command>>],
+    upcalls: &'a Arc<Inbox<Upcall>>,
+    handshakes: &'a Arc<Inbox<Handshake>>,
+}
+
+impl Crew<'_> {
+    /// One a port, each with what its role needs, and the rings between them.
+    fn workers<P: Port>(
+        &self,
+        ports: Vec<P>,
+        roles: Roles,
+        wakers: &[Waker],
+        rng: &mut Rng,
+    ) -> Vec<Worker<P>> {
+        let hand_offs = HandOffs::between(roles, wakers);
+        let mut spills = Spills::between(roles, wakers).into_iter();
+        let ends = hand_offs.into_iter().enumerate();
+        let worker = |(port, (number, HandOffs { to_owners, from_workers }))| {
+            // As many as there are workers that take packets in, and those come first.
+            let ingress = spills.next().map(|spills| {
+                let policer = Policer::new(self.capacity.nodes, self.capacity.clients);
+                let ways = Ways { roles, owners: to_owners, spills };
+                Ingress::new(self.tables.geometry, policer, ways, rng.fork())
+            });
+            let is_owner = roles.owners().contains(&number);
+            let egress =
+                is_owner.then(|| Egress::new(Pool::new(self.pool, rng.fork()), from_workers));
+            Worker::new(worker::Parts {
+                port,
+                sessions: Sessions::new(&self.network, self.capacity, Some(&self.link_public)),
+                slots: SlotCache::new(self.slab.clone()),
+                tables: self.tables.clone(),
+                rings: Rings {
+                    commands: self.commands[number].clone(),
+                    control: self.upcalls.clone(),
+                    handshakes: self.handshakes.clone(),
+                },
+                ingress,
+                egress,
+            })
+        };
+        ports.into_iter().zip(ends).map(worker).collect()
+    }
 }
 
 /// The users' side, over mailboxes on disk, or in memory for networks that live as long as a test.
