@@ -3,8 +3,9 @@
 
 use std::sync::LazyLock;
 
-use mixline::audit::Observation;
+use mixline::audit::delays::Residence;
 use mixline::audit::statistics::{P_MIN, chi_square_p, kolmogorov_smirnov_p};
+use mixline::audit::{Journey, Observation};
 use mixline::clock::Nanos;
 use mixline::io::Port as _;
 use mixline::link::Frame;
@@ -159,14 +160,20 @@ fn what_is_turned_away_in_overload_depends_on_neither_source_nor_order_nor_delay
 #[test]
 fn in_overload_delays_stay_exponential_and_memory_bounded() {
     let Overload { observation, inside_max, outside_max, .. } = &*OVERLOAD;
-    let mut waits: Vec<f64> = observation.journeys().iter().map(|it| it.added_ns() / 1e6).collect();
+    let journeys = observation.journeys();
+    let mut waits: Vec<f64> = journeys.iter().map(|journey| journey.added_ns() / 1e6).collect();
     waits.sort_unstable_by(f64::total_cmp);
-    let at = |per_cent: usize| waits[waits.len() * per_cent / 100];
+    let waits = [1, 50, 99].map(|per_cent| waits[waits.len() * per_cent / 100]);
+    let residence = Residence::of(observation, &journeys);
+    let mut residences: Vec<f64> = journeys.iter().map(Journey::residence_ns).collect();
+    let p = kolmogorov_smirnov_p(&mut residences, |time| residence.cdf(time));
     eprintln!(
-        "{} journeys wait {:.2}, {:.2}, {:.2} ms; inside {inside_max}, outside {outside_max}",
-        waits.len(),
-        at(0.01),
-        at(0.5),
-        at(0.99)
+        "{} journeys wait {waits:.2?} ms (1, 50, 99 %), p of residences {p:.4}; \
+         inside {inside_max}, outside {outside_max}",
+        journeys.len()
     );
+    assert!(p > P_MIN && waits[2] < 0.1 * MEAN.as_secs_f64() * 1e3);
+    // What is unwrapped in a mean delay, and a fifth; what comes in 40 ms.
+    let unwrapped = SPEED as usize * PACKETS_INSIDE as usize / 2;
+    assert!(*inside_max < unwrapped * 6 / 5 && *outside_max < 5000);
 }
