@@ -185,8 +185,10 @@ pub enum AuditError {
 pub type Interrupt = Arc<AtomicBool>;
 
 /// Packets a second, and for how long, of a quick audit and of a full one.
-const QUICK: stream::Plan = stream::Plan { rate: Rate::per_second(5000), span: Nanos::from_secs(50) };
-const FULL: stream::Plan = stream::Plan { rate: Rate::per_second(4000), span: Nanos::from_secs(600) };
+const QUICK: stream::Plan =
+    stream::Plan { rate: Rate::per_second(5000), span: Nanos::from_secs(50) };
+const FULL: stream::Plan =
+    stream::Plan { rate: Rate::per_second(4000), span: Nanos::from_secs(600) };
 /// Clients of each kind, and for how long they are watched.
 const QUICK_CLIENTS: clients::Plan = clients::Plan { clients: 24, span: Nanos::from_secs(30) };
 const FULL_CLIENTS: clients::Plan = clients::Plan { clients: 24, span: Nanos::from_secs(300) };

@@ -37,11 +37,7 @@ pub(super) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failure> {
         (Some(address), Some(network)) => Subject::Node { address, network: network.clone() },
         _ => Subject::Own,
     };
-    let options = Options {
-        subject,
-        quick: arguments.quick,
-        plots: arguments.plots.clone(),
-    };
+    let options = Options { subject, quick: arguments.quick, plots: arguments.plots.clone() };
     let interrupt = stop_on_signal()?;
     let report = live::run(&options, &interrupt)?;
     if arguments.json {

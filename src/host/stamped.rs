@@ -92,8 +92,7 @@ pub fn tap(interface: &str) -> io::Result<Socket> {
 /// What the kernel answered.
 pub fn receive(socket: RawFd, buffer: &mut [u8]) -> io::Result<Option<Stamped>> {
     let mut control = [0_u64; CONTROL_BYTES / 8];
-    let mut vector =
-        libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: an msghdr is integers and pointers, for all of which zero bytes are a value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = &raw mut vector;

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::AuditError;
 use super::lab::{Lab, Scratch, files_in};
 use super::neighbour::wall_nanos;
 use super::port::{Trace, WirePort};
 use super::process::Process;
-use super::AuditError;
 use super::progress::Watch;
 use crate::audit::decoys::{Class, Window};
 use crate::audit::uniformity::Sample;
@@ -190,9 +190,8 @@ impl<'a> Room<'a> {
             let trace = port.trace.clone();
             let (now, wall) = (clock::now(), clock::wall());
             let gateway = &site.gateway;
-            let connection =
-                Connection::new(&site.consensus, gateway, port, now, wall, &mut rng)
-                    .map_err(|why| AuditError::Gateway(why.to_string()))?;
+            let connection = Connection::new(&site.consensus, gateway, port, now, wall, &mut rng)
+                .map_err(|why| AuditError::Gateway(why.to_string()))?;
             let keys = MailboxKeys::generate(&mut rng);
             let address = keys.address(gateway.id());
             let consensus = site.consensus.clone();

@@ -124,10 +124,8 @@ impl Lab {
         let own = node.layer().unwrap_or(0);
         // The gateways stand in a ring with the layers, as layer 0.
         let ring = consensus.parameters().layers + 1;
-        let mut by_address: BTreeMap<_, _> = files
-            .into_iter()
-            .filter_map(|file| Some((*file.listen.first()?, file)))
-            .collect();
+        let mut by_address: BTreeMap<_, _> =
+            files.into_iter().filter_map(|file| Some((*file.listen.first()?, file))).collect();
         let mut layer = |layer: u8| {
             let members = consensus.nodes().filter(|node| node.layer().unwrap_or(0) == layer);
             let files = members.filter_map(|node| by_address.remove(node.addresses().first()?));

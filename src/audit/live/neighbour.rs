@@ -13,9 +13,7 @@ use crate::config::NodeFile;
 use crate::crypto::random::Rng;
 use crate::crypto::x25519;
 use crate::host::stamped::{self, Stamped};
-use crate::link::{
-    self, Action, Capacity, Close, Frame, LinkIndex, Links, Local, Peer, Sessions,
-};
+use crate::link::{self, Action, Capacity, Close, Frame, LinkIndex, Links, Local, Peer, Sessions};
 use crate::node::Identity;
 use crate::pki::{Consensus, Node as Listed};
 
@@ -139,8 +137,7 @@ impl Neighbour {
         let Neighbour { links, sessions, buffer, body, .. } = self;
         let Some(datagram) = buffer.get(..stamped.bytes) else { return };
         let (Some(source), Some(name)) = (stamped.source(), datagram.first_chunk()) else { return };
-        let mut came =
-            Came { name: *name, at: Nanos(stamped.unix_ns), source, packet: None };
+        let mut came = Came { name: *name, at: Nanos(stamped.unix_ns), source, packet: None };
         match sessions.open(source, datagram, body, now) {
             Ok(opened) => {
                 if opened.unconfirmed {

@@ -31,10 +31,7 @@ type Canvas<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(super) fn draw(
-    observation: &Observation,
-    folder: &Path,
-) -> Result<Vec<PathBuf>, AuditError> {
+pub(super) fn draw(observation: &Observation, folder: &Path) -> Result<Vec<PathBuf>, AuditError> {
     let failed = |source| AuditError::Folder { path: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(failed)?;
     let journeys = observation.journeys();
@@ -156,9 +153,7 @@ fn burst_order(observation: &Observation, journeys: &[Journey], canvas: &Canvas<
     let seen = (0_u32..).zip(sizes).filter(|(_, (count, _))| *count > 0);
     let measured: Vec<(f64, f64)> = seen
         .clone()
-        .map(|(size, (count, in_order))| {
-            (f64::from(size), f64::from(in_order) / f64::from(count))
-        })
+        .map(|(size, (count, in_order))| (f64::from(size), f64::from(in_order) / f64::from(count)))
         .collect();
     // Three standard deviations of a share of one half.
     let band = |sign: f64| {
