@@ -65,6 +65,12 @@ impl Residence {
         (covered - mean_ns * spent) / tick_ns
     }
 
+    /// What it adds to the delay on average.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+    pub fn added(&self) -> Nanos {
+        Nanos((self.offset_ns + self.tick_ns / 2.0) as u64)
+    }
+
     /// The mean residence, in nanoseconds.
     pub fn mean(&self) -> f64 {
         self.mean_ns + self.tick_ns / 2.0 + self.offset_ns

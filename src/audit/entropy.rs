@@ -17,6 +17,7 @@ use crate::clock::Nanos;
 use crate::crypto::random::Rng;
 
 use super::SEED;
+use super::delays::Residence;
 use super::finding::{Bar, Finding, Test};
 use super::observation::{Journey, Observation};
 use super::statistics::{P_MIN, kolmogorov_smirnov_p};
@@ -49,7 +50,7 @@ pub fn closed_form(packets_inside: f64) -> f64 {
 
 /// The observer's belief of each of `journeys`.
 pub fn posteriors(observation: &Observation, journeys: &[Journey]) -> Vec<Posterior> {
-    let belief = Belief::new(observation);
+    let belief = Belief::new(observation, Residence::of(observation, journeys).added());
     let mut rng = Rng::from_seed(SEED);
     journeys.iter().map(|journey| belief.of(journey, rng.unit())).collect()
 }
@@ -83,16 +84,18 @@ struct Belief {
     survival_ln: Vec<f64>,
     /// The entropy of the belief of a packet that is inside at the departure; and behind the last.
     entropy: Vec<f64>,
+    /// What every packet takes besides its delay: so long after its arrival it may leave.
+    added: Nanos,
 }
 
 impl Belief {
     /// Packets alone are counted: whoever can tell dummies from them knows more.
-    fn new(observation: &Observation) -> Self {
+    fn new(observation: &Observation, added: Nanos) -> Self {
         let mut journeys = observation.all();
         let arrivals: Vec<Nanos> = journeys.iter().map(|journey| journey.arrived).collect();
         journeys.sort_unstable_by_key(|journey| journey.departure);
         let inside = |(left, journey): (usize, &Journey)| {
-            let arrived = arrivals.partition_point(|&at| at <= journey.left);
+            let arrived = arrivals.partition_point(|&at| at + added <= journey.left);
             arrived.saturating_sub(left).max(1) as f64
         };
         let inside: Vec<f64> = journeys.iter().enumerate().map(inside).collect();
@@ -102,12 +105,14 @@ impl Belief {
             survival_ln: survival_ln(&inside),
             entropy: entropy(&inside),
             inside,
+            added,
         }
     }
 
     fn of(&self, target: &Journey, share: f64) -> Posterior {
-        let first = self.times.partition_point(|&at| at < target.arrived);
         let truth = self.departures.partition_point(|&departure| departure < target.departure);
+        // Some take half a tick less.
+        let first = self.times.partition_point(|&at| at < target.arrived + self.added).min(truth);
         let still_inside = (self.survival_ln[truth] - self.survival_ln[first]).exp();
         let level = 1.0 - still_inside * (1.0 - share / self.inside[truth]);
         Posterior { arrived: target.arrived, entropy: self.entropy[first], level }
@@ -161,7 +166,7 @@ mod tests {
     #[test]
     fn the_chain_rule_gives_the_entropy_of_the_posterior() {
         let observation = Ideal::new(20.0, 2_000, 2).run();
-        let belief = Belief::new(&observation);
+        let belief = Belief::new(&observation, Nanos::ZERO);
         let target = observation.all()[700];
         let first = belief.times.partition_point(|&at| at < target.arrived);
         let (mut p, mut entropy) = (1.0, 0.0);

@@ -104,8 +104,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             out,
-            "{} packets in {:.0} s, mean delay {:.0} ms; {} came out; stalls: {} of the node, {} of \
-             the audit; {:.1} % cut out",
+            "{} packets in {:.0} s, mean delay {:.0} ms; {} came out; stalls: {} of the node, {} \
+             of the audit; {:.1} % cut out",
             traffic.packets,
             traffic.seconds,
             traffic.delay_mean_ms,
