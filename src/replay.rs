@@ -78,15 +78,12 @@ impl Table {
         Ok(Table { hash_key: Zeroizing::new(rng.bytes()), map })
     }
 
-    /// The place of `tag`, whose memory is on its way from now on: worth asking for a whole batch
-    /// before the first of them is recorded.
+    /// The place of `tag`: the only time that it is hashed.
     pub fn place(&self, tag: &[u8; 32]) -> Place<'_> {
         let mut hasher = SipHasher24::new_with_key(&self.hash_key);
         hasher.write(tag);
         let hash = hasher.finish128();
-        let path = Path::of([hash.h1, hash.h2], self.map.lines().len());
-        self.map.prefetch(path.home());
-        Place { table: self, path }
+        Place { table: self, path: Path::of([hash.h1, hash.h2], self.map.lines().len()) }
     }
 
     /// Records one `tag`, as [`Place::record`] does.
@@ -110,6 +107,13 @@ pub struct Place<'t> {
 }
 
 impl Place<'_> {
+    /// Starts loading the memory that [`Place::record`] will need. Worth it for a whole batch
+    /// whose places are known, one right behind the other: with the hashes in between, each of
+    /// them would wait for the load before it.
+    pub fn prefetch(&self) {
+        self.table.map.prefetch(self.path.home());
+    }
+
     /// Test-and-set: records the tag and says whether it had been recorded before.
     ///
     /// Only for tags of packets whose MAC has been verified: junk must not fill the table.

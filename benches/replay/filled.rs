@@ -4,7 +4,7 @@ use crate::usage::processor_time;
 use mixline::clock::Nanos;
 use mixline::crypto::random::Rng;
 use mixline::host;
-use mixline::replay::{FILL_PLANNED, Options, Table, Verdict};
+use mixline::replay::{FILL_PLANNED, Options, Place, Table, Verdict};
 use std::io;
 use std::sync::Barrier;
 use std::thread;
@@ -61,6 +61,7 @@ fn insert(table: &Table, tags: &[[u8; 32]], asking: Asking) -> u64 {
     for group in tags.chunks(GROUP) {
         let places: arrayvec::ArrayVec<_, GROUP> =
             group.iter().map(|tag| table.place(tag)).collect();
+        places.iter().for_each(Place::prefetch);
         seen += places.into_iter().map(|place| is_seen(place.record())).sum::<u64>();
     }
     seen

@@ -30,9 +30,10 @@ impl<P: Port> Worker<P> {
             .collect();
 
         let mut checked = unwrapper.check(&mut packets);
-        // All places first, so that their memory comes while the first of them are recorded.
+        // All places first, so that their memory comes together.
         let places: ArrayVec<Place<'_>, ARRIVALS_MAX> =
             checked.tags().map(|(index, tag)| keys[index].table().place(tag)).collect();
+        places.iter().for_each(Place::prefetch);
         let mut verdicts = places.into_iter().map(Place::record);
         checked.screen(|_, _| match verdicts.next() {
             Some(Verdict::New) => Ok(()),

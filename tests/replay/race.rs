@@ -1,7 +1,7 @@
 //! Threads that insert the same ten million tags at the same time.
 
 use mixline::crypto::random::Rng;
-use mixline::replay::{Options, Table, Verdict};
+use mixline::replay::{Options, Place, Table, Verdict};
 use std::sync::Barrier;
 use std::thread;
 
@@ -33,6 +33,7 @@ impl Wins {
             }
             let tags = first..TAGS.min(first + BATCH);
             let places: Vec<_> = tags.clone().map(|index| table.place(&tag(index))).collect();
+            places.iter().for_each(Place::prefetch);
             for (index, place) in tags.zip(places) {
                 match place.record() {
                     Verdict::New => wins[index / 64] |= 1 << (index % 64),
