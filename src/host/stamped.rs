@@ -40,9 +40,10 @@ impl Stamped {
 
     /// Whether it went out of this machine, and did not come in: of what passes an interface.
     pub fn is_outgoing(&self) -> bool {
+        let kind = self.name.as_ptr().cast::<u8>().wrapping_add(PACKET_TYPE_AT);
         // SAFETY: a socket address is integers without padding up to this offset, and its storage
         // is zeroed before the kernel writes it and longer than a sockaddr_ll.
-        let kind = unsafe { *self.name.as_ptr().cast::<u8>().add(PACKET_TYPE_AT) };
+        let kind = unsafe { *kind };
         kind == PACKET_OUTGOING
     }
 }

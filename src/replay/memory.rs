@@ -134,7 +134,7 @@ impl Memory {
             return None;
         }
         // Beside tables in force, those of an epoch that is over and one that comes (rotation).
-        let mebibytes = (bytes / 3 * 5 >> 20) + 2;
+        let mebibytes = ((bytes / 3 * 5) >> 20) + 2;
         let options = format!("noswap,huge=advise,mode=0700,size={mebibytes}m");
         Some(format!(
             "for a tmpfs of its own: mount -t tmpfs -o {options} mixline {SERVICE_FOLDER} as root, \

@@ -46,7 +46,7 @@ impl<T> Drop for Shared<T> {
             (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
         while index != tail {
             // SAFETY: both sides are gone, and what lies between the indices was never taken.
-            self.place(index).with_mut(|place| unsafe { (*place).assume_init_drop() });
+            self.place(index).with_mut(|place| unsafe { place.cast::<T>().drop_in_place() });
             index = index.wrapping_add(1);
         }
     }
@@ -145,7 +145,7 @@ impl<T> Consumer<T> {
         }
         // SAFETY: the message was published, and `next` passes each index once.
         let message =
-            self.shared.place(self.next).with(|place| unsafe { (*place).assume_init_read() });
+            self.shared.place(self.next).with(|place| unsafe { place.cast::<T>().read() });
         self.next = self.next.wrapping_add(1);
         Some(message)
     }
