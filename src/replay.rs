@@ -79,6 +79,7 @@ impl Table {
     }
 
     /// The place of `tag`: the only time that it is hashed.
+    #[inline]
     pub fn place(&self, tag: &[u8; 32]) -> Place<'_> {
         let mut hasher = SipHasher24::new_with_key(&self.hash_key);
         hasher.write(tag);
@@ -110,6 +111,7 @@ impl Place<'_> {
     /// Starts loading the memory that [`Place::record`] will need. Worth it for a whole batch
     /// whose places are known, one right behind the other: with the hashes in between, each of
     /// them would wait for the load before it.
+    #[inline]
     pub fn prefetch(&self) {
         self.table.map.prefetch(self.path.home());
     }
@@ -117,6 +119,7 @@ impl Place<'_> {
     /// Test-and-set: records the tag and says whether it had been recorded before.
     ///
     /// Only for tags of packets whose MAC has been verified: junk must not fill the table.
+    #[inline]
     pub fn record(self) -> Verdict {
         self.path.record(self.table.map.lines())
     }

@@ -60,6 +60,7 @@ pub(super) struct Path {
 impl Path {
     /// The path of a uniform 128-bit hash through `lines` lines, at least [`PATH_LINES`]: each
     /// part comes from bits of its own.
+    #[inline]
     pub(super) fn of(hash: [u64; 2], lines: usize) -> Self {
         Path {
             home: scale(hash[0], lines),
@@ -70,11 +71,13 @@ impl Path {
     }
 
     /// The line where it begins, and nearly always ends.
+    #[inline]
     pub(super) fn home(self) -> usize {
         self.home
     }
 
     /// Test-and-set in `lines`, of which there are as many as the path was made for.
+    #[inline]
     pub(super) fn record(self, lines: &[Line]) -> Verdict {
         let mut line = self.home;
         for _ in 0..PATH_LINES {
@@ -108,6 +111,7 @@ pub(super) fn fill_ratio(lines: &[Line]) -> f64 {
 
 /// Looks for `fingerprint` in `word`, and takes a free lane if it is not there; nothing when
 /// the word is full of others.
+#[inline]
 fn claim(word: &AtomicU64, fingerprint: u64) -> Option<Verdict> {
     let mut lanes = word.load(Relaxed);
     loop {
@@ -128,6 +132,7 @@ fn claim(word: &AtomicU64, fingerprint: u64) -> Option<Verdict> {
 
 /// Whether one of four lanes equals `fingerprint`: the difference then has a zero lane, which
 /// is the only thing that borrows into its top bit (Warren, "Hacker's Delight", 6-1).
+#[inline]
 fn has_lane(lanes: u64, fingerprint: u64) -> bool {
     let difference = lanes ^ fingerprint.wrapping_mul(ONES);
     difference.wrapping_sub(ONES) & !difference & ONES << (LANE_BITS - 1) != 0
@@ -139,6 +144,7 @@ fn taken_lanes(word: &AtomicU64) -> u64 {
 
 /// Maps a uniform 64-bit number to a uniform one below `bound`.
 #[expect(clippy::cast_possible_truncation, reason = "the result is below a usize")]
+#[inline]
 fn scale(uniform: u64, bound: usize) -> usize {
     ((u128::from(uniform) * bound as u128) >> u64::BITS) as usize
 }

@@ -77,6 +77,7 @@ impl Map {
     }
 
     /// The table's lines.
+    #[inline]
     pub(super) fn lines(&self) -> &[Line] {
         &self.all()[PAGE_LINES..]
     }
@@ -87,6 +88,7 @@ impl Map {
     }
 
     /// Tells the processor that line `index` of the table will be needed.
+    #[inline]
     pub(super) fn prefetch(&self, index: usize) {
         let line: *const Line = &self.lines()[index];
         #[cfg(target_arch = "x86_64")]
@@ -98,6 +100,7 @@ impl Map {
         let _ = line;
     }
 
+    #[inline]
     fn all(&self) -> &[Line] {
         // SAFETY: `start` is the page-aligned start of a mapping of `lines` lines that lives as
         // long as `self`; any bytes are valid atomic words.
