@@ -14,20 +14,23 @@ const LAST_LANE_FREE: u64 = 0x0000_2222_3333_4444;
 /// Words of the smallest table, and of every path.
 const WORDS: usize = PATH_LINES * LINE_WORDS;
 
+/// The smallest table there is.
+type Table = [Line; PATH_LINES];
+
 /// A table whose paths begin with so many full words, behind them one with the lanes `next`.
-fn table(full: usize, next: u64) -> Vec<Line> {
+fn table(full: usize, next: u64) -> Table {
     let lanes = |word| match word {
         word if word < full => FULL,
         word if word == full => next,
         _ => 0,
     };
     let line = |line| std::array::from_fn(|word| AtomicU64::new(lanes(line * LINE_WORDS + word)));
-    (0..PATH_LINES).map(|number| Line(line(number))).collect()
+    std::array::from_fn(|number| Line(line(number)))
 }
 
 /// Inserts the tag of that number, on the path of all others: line after line, word after word.
 /// Once more, it must be seen, or still have no room.
-fn insert(table: &[Line], tag: u64) -> Verdict {
+fn insert(table: &Table, tag: u64) -> Verdict {
     let path = Path::of([0, (7 + tag) << 32], PATH_LINES);
     let verdict = path.record(table);
     let expected = if verdict == Verdict::Full { Verdict::Full } else { Verdict::Seen };
@@ -36,12 +39,12 @@ fn insert(table: &[Line], tag: u64) -> Verdict {
 }
 
 /// Two threads insert the same tag, and a third one another.
-fn two_and_another(table: &Vec<Line>, thread: usize) -> Verdict {
+fn two_and_another(table: &Table, thread: usize) -> Verdict {
     insert(table, if thread == 2 { 1 } else { 0 })
 }
 
 /// Each thread inserts a tag of its own.
-fn different(table: &Vec<Line>, thread: usize) -> Verdict {
+fn different(table: &Table, thread: usize) -> Verdict {
     insert(table, thread as u64)
 }
 
@@ -49,7 +52,7 @@ fn different(table: &Vec<Line>, thread: usize) -> Verdict {
 fn assert_outcomes(
     (full, next): (usize, u64),
     threads: usize,
-    insert: fn(&Vec<Line>, usize) -> Verdict,
+    insert: fn(&Table, usize) -> Verdict,
     expected: &[&str],
 ) {
     let found = outcomes(move || together(table(full, next), threads, insert));

@@ -114,7 +114,7 @@ fn every_acknowledged_insert_is_seen_after_each_of_twenty_five_kills() {
             .filter(|&&number| key.table().insert(&tag(number)) != Verdict::Seen);
         assert_eq!(lost.count(), 0, "of {} after {} kills", acknowledged.len(), round + 1);
     }
-    println!("{KILLS} kills, {} acknowledged inserts, none lost", acknowledged.len());
+    eprintln!("{KILLS} kills, {} acknowledged inserts, none lost", acknowledged.len());
     let key = folder.key(PACKETS_MAX).expect("the key is as it was");
     let others = (0..10_000).map(|count| tag(number(KILLS, 0, count)));
     let seen = others.filter(|other| key.table().insert(other) == Verdict::Seen).count();

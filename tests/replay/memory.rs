@@ -32,7 +32,7 @@ fn change(folder: &Folder, change: impl FnOnce(&mut [u8; PAGE_BYTES])) {
 
 #[track_caller]
 fn assert_dead(folder: &Folder, expected: Death) {
-    let error = folder.key(PACKETS_MAX).unwrap_err();
+    let error = folder.key(PACKETS_MAX).expect_err("it is dead");
     assert!(matches!(error, MemoryError::Dead { why, .. } if why == expected), "{error}");
     assert_eq!(error.exit_code(), 66);
 }

@@ -67,7 +67,7 @@ fn race(threads: usize) {
     let each: Vec<_> =
         wins.iter().map(|wins| wins.0.iter().map(|w| w.count_ones()).sum()).collect();
     let (each, fill): (Vec<u32>, _) = (each, table.fill_ratio());
-    println!(
+    eprintln!(
         "{threads} threads, {TAGS} tags: {won} with one winner ({each:?} by thread), {won_twice} \
          with two, {none} with none ({:.1e}, bar 1.0e-4), the table {fill:.3} full",
         none as f64 / TAGS as f64
