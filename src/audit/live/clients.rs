@@ -261,7 +261,8 @@ impl<'a> Room<'a> {
             self.messages += u64::from(matches!(record, Record::Message { .. }));
         }
         while user.client.event().is_some() {}
-        if let Some(friend) = friend.filter(|_| number % 2 == 0 && user.client.is_ready()) {
+        if let Some(friend) = friend.filter(|_| number.is_multiple_of(2) && user.client.is_ready())
+        {
             while user.client.waiting() < MESSAGES {
                 let message = vec![0; MESSAGE_BYTES];
                 if user.client.submit(message, &friend, now + PATIENCE).is_err() {
