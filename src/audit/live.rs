@@ -272,6 +272,7 @@ impl Audit<'_> {
         let streamed = stream::pass(&self.lab, plan, self.watch)?;
         self.lab.check()?;
         self.watch.phase("tests are made", Nanos::ZERO);
+        self.watch.say(&streamed.traffic.to_string());
         let findings = judge(&streamed.observation);
         Ok((streamed, findings))
     }
