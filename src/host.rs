@@ -153,11 +153,14 @@ pub fn go_first() -> bool {
     first == 0 || unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) } == 0
 }
 
-/// Lets this thread run when others do not need the core.
-pub fn go_last() {
+/// Lets this thread run behind those that [`go_first`], and before others where the kernel allows
+/// that.
+pub fn go_second() {
     let none = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the parameter is live for the call; everybody may lower its own priority.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
+    // SAFETY: the parameter is live for the call; everybody may give up to come first.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const none) };
+    // SAFETY: no memory is involved; user and process 0 are this thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -10) };
 }
 
 fn processor() -> Option<String> {

@@ -199,7 +199,7 @@ const FULL_CLIENTS: clients::Plan = clients::Plan { clients: 24, span: Nanos::fr
 /// When it cannot be measured; what it fails is no error but a finding.
 pub fn run(options: &Options, interrupt: &Interrupt) -> Result<Report, AuditError> {
     let watch = Watch::new(interrupt);
-    // What follows are real-time processes for as long as it takes, beside whatever else runs.
+    // The machine is not what is to be measured.
     host::go_first();
     let lab = match &options.subject {
         Subject::Own => Lab::of_our_own()?,
@@ -218,18 +218,19 @@ struct Audit<'a> {
 
 impl Audit<'_> {
     fn run(mut self) -> Result<Report, AuditError> {
-        let (streamed, mut findings) = self.stream()?;
+        let (Streamed { observation, traffic, knows_stalls }, mut findings) = self.stream()?;
         self.watch.phase("plots are drawn", Nanos::ZERO);
-        let plots = plot::draw(&streamed.observation, &self.options.plots)?;
+        let plots = plot::draw(&observation, &self.options.plots)?;
+        drop(observation);
         let mut unseen = std::mem::take(&mut self.lab.unseen);
-        if !streamed.knows_stalls {
+        if !knows_stalls {
             unseen.push(
                 "stalls of the node: it does not tell of them (metrics.detail = \"lab\" and \
                  metrics.listen)"
                     .into(),
             );
         }
-        let mut cut = streamed.traffic.cut;
+        let mut cut = traffic.cut;
         let clients = if self.lab.has_clients() {
             let (clients, found) = self.clients()?;
             findings.extend(found);
@@ -244,7 +245,7 @@ impl Audit<'_> {
             port: self.lab.port(),
             machine: Machine::look(Tier::chosen().name().as_str()).to_string(),
             quick: self.options.quick,
-            traffic: streamed.traffic,
+            traffic,
             clients,
             outcome: Report::outcome(&findings, cut),
             findings,
@@ -254,7 +255,7 @@ impl Audit<'_> {
         })
     }
 
-    /// T1 to T5: a stream, and if something fails or too much was cut out, a fresh one.
+    /// T1 to T5: a stream, and if something fails, a fresh one.
     fn stream(&mut self) -> Result<(Streamed, Vec<Finding>), AuditError> {
         let plan = if self.options.quick { QUICK } else { FULL };
         let (first, found) = self.one_stream(plan)?;
@@ -271,6 +272,7 @@ impl Audit<'_> {
         let streamed = stream::pass(&self.lab, plan, self.watch)?;
         self.lab.check()?;
         self.watch.phase("tests are made", Nanos::ZERO);
+        self.watch.say(&streamed.traffic.to_string());
         let findings = judge(&streamed.observation);
         Ok((streamed, findings))
     }

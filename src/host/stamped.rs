@@ -40,11 +40,10 @@ impl Stamped {
 
     /// Whether it went out of this machine, and did not come in: of what passes an interface.
     pub fn is_outgoing(&self) -> bool {
-        let kind = self.name.as_ptr().cast::<u8>().wrapping_add(PACKET_TYPE_AT);
-        // SAFETY: a socket address is integers without padding up to this offset, and its storage
-        // is zeroed before the kernel writes it and longer than a sockaddr_ll.
-        let kind = unsafe { *kind };
-        kind == PACKET_OUTGOING
+        let length = usize::try_from(self.name.len()).unwrap_or_default();
+        // SAFETY: the address is that long, and integers without padding between them.
+        let bytes = unsafe { std::slice::from_raw_parts(self.name.as_ptr().cast::<u8>(), length) };
+        bytes.get(PACKET_TYPE_AT) == Some(&PACKET_OUTGOING)
     }
 }
 

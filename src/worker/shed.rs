@@ -80,6 +80,7 @@ impl Shedder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const GROUP: usize = 32;
     const WAITING_MAX: usize = 512;
@@ -114,7 +115,7 @@ mod tests {
             waiting -= served;
             // A turn takes as long as its unwrappings, and a little.
             let span = 0.02 + 0.98 * served as f64 / GROUP as f64;
-            now = now + Nanos::from_micros((500.0 * span) as u64);
+            now = now + Nanos::from(Duration::from_secs_f64(0.0005 * span));
             outside += load * GROUP as f64 * span;
         }
         (longest, kept as f64 / seen as f64)

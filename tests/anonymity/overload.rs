@@ -172,8 +172,8 @@ fn in_overload_delays_stay_exponential_and_memory_bounded() {
          inside {inside_max}, outside {outside_max}",
         journeys.len()
     );
-    assert!(p > P_MIN && waits[2] < 0.1 * MEAN.as_secs_f64() * 1e3);
+    assert!(p > P_MIN && waits[2] < 0.2 * MEAN.as_secs_f64() * 1e3);
     // What is unwrapped in a mean delay, and a fifth; what comes in 40 ms.
-    let unwrapped = SPEED as usize * PACKETS_INSIDE as usize / 2;
+    let unwrapped = usize::try_from(MEAN.0 / COST.0).unwrap();
     assert!(*inside_max < unwrapped * 6 / 5 && *outside_max < 5000);
 }

@@ -55,11 +55,13 @@ pub(super) fn join(lab: &Lab, notes: Notes) -> Streamed {
     of_node.retain(within);
     own.retain(within);
     let (node_stalls, own_stalls) = (of_node.len(), own.len());
-    let recovered = of_node.into_iter().map(|(from, until)| {
-        // As long as the stall was, the node is behind with what came meanwhile.
-        (from, until + (until - from).max(RECOVERY_MIN))
-    });
-    let cuts = merged(recovered.chain(own).collect());
+    // As long as the stall was, the node is behind with what came meanwhile.
+    let caught_up =
+        |(from, until): (Nanos, Nanos)| (from, until + (until - from).max(RECOVERY_MIN));
+    let of_node = of_node.into_iter().map(caught_up);
+    // What could not be sent is sent at once, and comes all together.
+    let own = own.into_iter().map(|(from, until)| (from, until + RECOVERY_MIN));
+    let cuts = merged(of_node.chain(own).collect());
     let known = |one: &&Handed| is_wired || one.until - one.from <= SENDING_MAX;
     let delays: HashMap<_, _> =
         generator.handed.iter().filter(known).map(|one| (one.number, one.delay)).collect();

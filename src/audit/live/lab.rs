@@ -132,8 +132,8 @@ impl Lab {
             files.collect::<Vec<_>>()
         };
         let (before, behind) = (layer((own + ring - 1) % ring), layer((own + 1) % ring));
-        let metrics = by_address.remove(node.addresses().first().unwrap_or(&([0; 4], 0).into()));
-        let metrics = metrics.and_then(|file| Some(file.metrics?.listen));
+        let file = node.addresses().first().and_then(|address| by_address.remove(address));
+        let metrics = file.and_then(|file| Some(file.metrics?.listen));
         let (network, process, wire, _folder) = (None, None, None, None);
         let consensus = Arc::new(consensus);
         Ok(Lab {

@@ -41,6 +41,19 @@ pub struct Traffic {
     pub cut: f64,
 }
 
+impl fmt::Display for Traffic {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Traffic { packets, passed, seconds, delay_mean_ms, node_stalls, own_stalls, cut } =
+            self;
+        write!(
+            out,
+            "{packets} packets in {seconds:.0} s, mean delay {delay_mean_ms:.0} ms; {passed} came \
+             out; stalls: {node_stalls} of the node, {own_stalls} of the audit; {:.1} % cut out",
+            100.0 * cut,
+        )
+    }
+}
+
 /// The clients of T6.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Clients {
@@ -102,18 +115,7 @@ impl fmt::Display for Report {
         if let Some(port) = &self.port {
             writeln!(out, "{port}")?;
         }
-        writeln!(
-            out,
-            "{} packets in {:.0} s, mean delay {:.0} ms; {} came out; stalls: {} of the node, {} \
-             of the audit; {:.1} % cut out",
-            traffic.packets,
-            traffic.seconds,
-            traffic.delay_mean_ms,
-            traffic.passed,
-            traffic.node_stalls,
-            traffic.own_stalls,
-            100.0 * traffic.cut,
-        )?;
+        writeln!(out, "{traffic}")?;
         if let Some(Clients { clients, windows, messages, cut }) = &self.clients {
             let cut = 100.0 * cut;
             writeln!(
