@@ -25,6 +25,7 @@ const TARGETS_MAX: usize = 1000;
 const BURST_MAX: usize = 8;
 
 type Drawn = Result<(), Box<dyn Error>>;
+type Plot = fn(&Observation, &[Journey], &Canvas<'_>) -> Drawn;
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// Draws `observation` into files in `folder`; where they lie.
@@ -35,7 +36,7 @@ pub(super) fn draw(observation: &Observation, folder: &Path) -> Result<Vec<PathB
     let failed = |source| AuditError::Folder { path: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(failed)?;
     let journeys = observation.journeys();
-    let plots: [(&str, fn(&Observation, &[Journey], &Canvas<'_>) -> Drawn); 3] =
+    let plots: [(&str, Plot); 3] =
         [("delays.svg", delays), ("entropy.svg", entropies), ("bursts.svg", burst_order)];
     let mut paths = vec![];
     for (name, plot) in plots {
