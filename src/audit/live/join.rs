@@ -54,7 +54,8 @@ pub(super) fn join(lab: &Lab, notes: Notes) -> Streamed {
     let within = |stall: &(Nanos, Nanos)| stall.1 >= span.0 && stall.0 <= span.1;
     of_node.retain(within);
     own.retain(within);
-    let (node_stalls, own_stalls) = (of_node.len(), own.len());
+    // Of packets that were late together there is one stall.
+    let (node_stalls, own_stalls) = (of_node.len(), merged(own.clone()).len());
     // As long as the stall was, the node is behind with what came meanwhile.
     let caught_up =
         |(from, until): (Nanos, Nanos)| (from, until + (until - from).max(RECOVERY_MIN));
