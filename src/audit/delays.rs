@@ -19,6 +19,9 @@ const MEAN_BAR: f64 = 0.01;
 const PACKETS: usize = 160_000;
 /// Fewer decide nothing: the bar of the mean would be a tenth of it.
 const PACKETS_MIN: usize = 1_600;
+/// From this share on cuts decide nothing about residences: stalls come in clusters, and a short
+/// residence lies between two of them more often than a long one.
+const CUT_MAX: f64 = 0.05;
 /// What the node adds, beyond a tick and a constant, as a share of the mean delay: what a tick may
 /// be of it, too.
 const ADDED_BAR: f64 = 0.005;
@@ -79,17 +82,18 @@ impl Residence {
 
 pub(super) fn judge(observation: &Observation, journeys: &[Journey]) -> Vec<Finding> {
     let residence = Residence::of(observation, journeys);
-    let mut findings = Vec::from(residences(&residence, journeys));
+    let packets_min = if observation.share_cut() > CUT_MAX { usize::MAX } else { PACKETS_MIN };
+    let mut findings = Vec::from(residences(&residence, journeys, packets_min));
     findings.push(added(&residence, journeys));
     findings.push(added_by_core(&residence, journeys));
     findings.extend(departures(observation));
     findings
 }
 
-fn residences(expected: &Residence, journeys: &[Journey]) -> [Finding; 3] {
+fn residences(expected: &Residence, journeys: &[Journey], packets_min: usize) -> [Finding; 3] {
     let mut residences: Vec<f64> = journeys.iter().map(Journey::residence_ns).collect();
     let n = residences.len();
-    let enough = (n, PACKETS_MIN);
+    let enough = (n, packets_min);
     let mean = residences.iter().sum::<f64>() / n as f64;
     let mean_expected = (expected.mean() - expected.offset_ns) / 1e6;
     let measured = ((mean - expected.offset_ns) / 1e6, Some(mean_expected));
