@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::client::api::ApiError;
 use crate::clock;
+use crate::host::namespace::IpError;
 use crate::network::InitError;
 
 pub use messages::Line;
@@ -115,13 +116,8 @@ pub enum DemoError {
     )]
     Namespace(std::io::Error),
     /// No interfaces in it.
-    #[error("cannot connect the nodes' networks: {step}: {said}")]
-    Interfaces {
-        /// What was tried.
-        step: String,
-        /// The answer.
-        said: String,
-    },
+    #[error("cannot connect the nodes' networks: {0}")]
+    Interfaces(#[from] IpError),
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,

@@ -28,6 +28,7 @@ use crate::audit::{Finding, Verdict, decoys, judge};
 use crate::clock::Nanos;
 use crate::config::ConfigError;
 use crate::crypto::tier::Tier;
+use crate::host::namespace::IpError;
 use crate::host::{self, Machine};
 use crate::network::InitError;
 use crate::node::LoadError;
@@ -128,13 +129,8 @@ pub enum AuditError {
     #[error("cannot make network namespaces: {0}: that takes root")]
     Namespace(std::io::Error),
     /// No wire.
-    #[error("cannot lay a wire: {step}: {said}")]
-    Interfaces {
-        /// What was tried.
-        step: String,
-        /// The answer.
-        said: String,
-    },
+    #[error("cannot lay a wire: {0}")]
+    Interfaces(#[from] IpError),
     /// No tap on the wire.
     #[error("cannot look at the wire: {0}")]
     Tap(std::io::Error),

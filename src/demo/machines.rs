@@ -5,7 +5,6 @@
 //! nothing of the network of the machine below is touched.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Command, Stdio};
 
 use super::DemoError;
 use crate::host::namespace::Namespace;
@@ -28,10 +27,10 @@ impl Machines {
     pub(super) fn start(count: usize) -> Result<Self, DemoError> {
         let namespace = || Namespace::new().map_err(DemoError::Namespace);
         let hub = namespace()?;
-        ip(&hub, "link set lo up")?;
-        ip(&hub, "link add br0 type bridge")?;
-        ip(&hub, &format!("address add {}/24 dev br0", HUB.0))?;
-        ip(&hub, "link set br0 up")?;
+        hub.ip("link set lo up")?;
+        hub.ip("link add br0 type bridge")?;
+        hub.ip(&format!("address add {}/24 dev br0", HUB.0))?;
+        hub.ip("link set br0 up")?;
         let mut machines = Machines { hub, nodes: Vec::with_capacity(count) };
         for number in 1..=count {
             let node = namespace()?;
@@ -68,28 +67,12 @@ impl Machines {
         // Both ends need them: the kernel gives no end more than the other one asked for.
         let near = format!("link add node{number} {queues} type veth");
         let pair = format!("{near} peer name eth0 {queues} netns {there}");
-        ip(&self.hub, &pair)?;
-        ip(&self.hub, &format!("link set node{number} master br0 up"))?;
+        self.hub.ip(&pair)?;
+        self.hub.ip(&format!("link set node{number} master br0 up"))?;
         let host = u8::try_from(number).unwrap_or(u8::MAX);
         let [a, b, c, _] = BASE.octets();
-        ip(node, "link set lo up")?;
-        ip(node, &format!("address add {}/24 dev eth0", Ipv4Addr::new(a, b, c, host)))?;
-        ip(node, "link set eth0 up")
-    }
-}
-
-/// Runs `ip` with `words` in a namespace.
-fn ip(namespace: &Namespace, words: &str) -> Result<(), DemoError> {
-    let mut command = Command::new("ip");
-    command.args(words.split(' ')).stdin(Stdio::null());
-    namespace.place(&mut command);
-    let start = |source| DemoError::Start { name: "ip (package iproute2)".into(), source };
-    let output = command.output().map_err(start)?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(DemoError::Interfaces {
-            step: format!("ip {words}"),
-            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        }),
+        node.ip("link set lo up")?;
+        node.ip(&format!("address add {}/24 dev eth0", Ipv4Addr::new(a, b, c, host)))?;
+        Ok(node.ip("link set eth0 up")?)
     }
 }

@@ -9,12 +9,28 @@ use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 
 /// A network namespace, held.
 #[derive(Debug)]
 pub struct Namespace(File);
+
+/// Why `ip` did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum IpError {
+    /// It did not start.
+    #[error("cannot start ip (package iproute2): {0}")]
+    Start(io::Error),
+    /// It refused.
+    #[error("ip {words}: {said}")]
+    Refused {
+        /// What it was told.
+        words: String,
+        /// What it said.
+        said: String,
+    },
+}
 
 impl Namespace {
     /// A new one, with nothing in it but a loopback interface that is down.
@@ -43,6 +59,24 @@ impl Namespace {
         // The descriptor is open as long as this namespace is held; if it is not when the process
         // starts, the call fails, and with it the start.
         unsafe { command.pre_exec(move || enter(fd)) };
+    }
+
+    /// Runs `ip` with `words` in it.
+    ///
+    /// # Errors
+    /// When there is no such program, or it refuses.
+    pub fn ip(&self, words: &str) -> Result<(), IpError> {
+        let mut command = Command::new("ip");
+        command.args(words.split(' ')).stdin(Stdio::null());
+        self.place(&mut command);
+        let output = command.output().map_err(IpError::Start)?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(IpError::Refused {
+                words: words.to_owned(),
+                said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            }),
+        }
     }
 
     /// A path by which other programs find it while this one holds it.

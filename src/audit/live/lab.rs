@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -222,11 +221,11 @@ impl Wire {
         // Both ends need the queues: the kernel gives no end more than the other one asked for.
         let queues = format!("numrxqueues {QUEUES} numtxqueues {QUEUES}");
         let pair = format!("{queues} type veth peer name {NODE_END} {queues} netns {there}");
-        ip(&wire.ours, "link set lo up")?;
-        ip(&wire.ours, &format!("link add {WIRE} {pair}"))?;
-        ip(&wire.ours, &format!("link set {WIRE} up"))?;
-        ip(&wire.node, "link set lo up")?;
-        ip(&wire.node, &format!("link set {NODE_END} up"))?;
+        wire.ours.ip("link set lo up")?;
+        wire.ours.ip(&format!("link add {WIRE} {pair}"))?;
+        wire.ours.ip(&format!("link set {WIRE} up"))?;
+        wire.node.ip("link set lo up")?;
+        wire.node.ip(&format!("link set {NODE_END} up"))?;
         Ok(wire)
     }
 
@@ -237,7 +236,7 @@ impl Wire {
                 true => (&self.node, NODE_END),
                 false => (&self.ours, WIRE),
             };
-            ip(place, &format!("address add {}/24 dev {interface}", node.address.ip()))?;
+            place.ip(&format!("address add {}/24 dev {interface}", node.address.ip()))?;
         }
         Ok(())
     }
@@ -282,22 +281,6 @@ pub(super) fn files_in(folder: &Path) -> Result<Vec<(PathBuf, NodeFile)>, AuditE
     configs.sort();
     let load = |config: PathBuf| Ok(NodeFile::load(&config).map(|file| (config, file))?);
     configs.into_iter().map(load).collect()
-}
-
-/// Runs `ip` with `words` in a namespace.
-fn ip(namespace: &Namespace, words: &str) -> Result<(), AuditError> {
-    let mut command = Command::new("ip");
-    command.args(words.split(' ')).stdin(Stdio::null());
-    namespace.place(&mut command);
-    let start = |source| AuditError::Start { name: "ip (package iproute2)".into(), source };
-    let output = command.output().map_err(start)?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(AuditError::Interfaces {
-            step: format!("ip {words}"),
-            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        }),
-    }
 }
 
 /// A folder in memory, where replay tables can lie, removed at the end.
